@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One open, or one read or write call, as the VFS hands it over.
+//!
+//! `kernel::fs::Kiocb` knows the position, but not the flags that say whether the call may sleep.
+
+use crate::model::ends::{Access, Wait};
+use core::marker::PhantomData;
+use kernel::bindings;
+use kernel::fs::file::flags::O_NONBLOCK;
+use kernel::prelude::*;
+
+// Macros with casts, which bindgen leaves out. constants.c compares them with the headers.
+pub(super) const FMODE_READ: u32 = 1 << 0;
+pub(super) const FMODE_WRITE: u32 = 1 << 1;
+pub(super) const FMODE_NOWAIT: u32 = 1 << 27;
+const IOCB_NOWAIT: c_int = 0x8;
+const IOCB_NOSIGNAL: c_int = 0x100;
+
+/// How a file is being opened.
+#[derive(Clone, Copy)]
+pub struct OpenRequest {
+    /// Minor number, counted from the first of the region.
+    pub minor: u32,
+    /// Read, write, both or neither.
+    pub access: Access,
+    /// `O_NONBLOCK` at open.
+    pub wait: Wait,
+}
+
+impl OpenRequest {
+    /// # Safety
+    ///
+    /// `file` must be valid and in the course of being opened by the calling task.
+    pub(super) unsafe fn from_raw(minor: u32, file: *mut bindings::file) -> Self {
+        // SAFETY: The file is valid and, while it is being opened, not shared.
+        let (mode, flags) = unsafe { ((*file).f_mode, (*file).f_flags) };
+        Self {
+            minor,
+            access: match (mode & FMODE_READ != 0, mode & FMODE_WRITE != 0) {
+                (true, false) => Access::Read,
+                (false, true) => Access::Write,
+                (true, true) => Access::ReadWrite,
+                (false, false) => Access::Observe,
+            },
+            wait: wait_from(flags, 0),
+        }
+    }
+}
+
+/// One call of read, write or a relative of theirs (`struct kiocb`).
+pub struct Request<'a> {
+    kiocb: *mut bindings::kiocb,
+    _call: PhantomData<&'a bindings::kiocb>,
+}
+
+impl Request<'_> {
+    /// # Safety
+    ///
+    /// `kiocb` must be valid, with a valid file, for the life of the result.
+    pub(super) unsafe fn from_raw(kiocb: *mut bindings::kiocb) -> Self {
+        Self {
+            kiocb,
+            _call: PhantomData,
+        }
+    }
+
+    /// May this call sleep? Not with `O_NONBLOCK` (as it is now: fcntl changes it) or `RWF_NOWAIT`.
+    pub fn wait(&self) -> Wait {
+        // SAFETY: Both are valid. fcntl may change `f_flags` meanwhile; C reads it without a lock too.
+        let flags = unsafe { (&raw const (*(*self.kiocb).ki_filp).f_flags).read_volatile() };
+        wait_from(flags, self.iocb_flags())
+    }
+
+    /// Does the caller want `EPIPE` without `SIGPIPE` (`RWF_NOSIGNAL`)?
+    pub fn is_without_signal(&self) -> bool {
+        self.iocb_flags() & IOCB_NOSIGNAL != 0
+    }
+
+    fn iocb_flags(&self) -> c_int {
+        // SAFETY: The kiocb is valid and belongs to this call.
+        unsafe { (*self.kiocb).ki_flags }
+    }
+}
+
+fn wait_from(file_flags: u32, iocb_flags: c_int) -> Wait {
+    if file_flags & O_NONBLOCK != 0 || iocb_flags & IOCB_NOWAIT != 0 {
+        Wait::Never
+    } else {
+        Wait::Block
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A wait queue with keys and exclusive sleepers, shared with poll.
+//!
+//! [`WaitQueue`] wraps `struct wait_queue_head` (`include/linux/wait.h`). `kernel::sync::CondVar`
+//! wraps it too, but its wakeups carry no key, so poll could not tell a wakeup for readers from one
+//! for writers, and it has no way to look at a condition between queueing and sleeping.
+//!
+//! Sleeping needs process context without spinlocks; waking may happen anywhere.
+
+use super::barrier::{smp_mb, smp_rmb};
+use core::marker::PhantomData;
+use core::ptr;
+use kernel::bindings;
+use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
+
+use kernel::sync::LockClassKey;
+use kernel::task::TASK_INTERRUPTIBLE;
+use kernel::types::Opaque;
+
+/// Who is to be woken: pollers by the event bits, sleepers by how much they need.
+///
+/// C passes the key as one pointer-sized integer, of which pollers look at the lower 32 bits only
+/// (`key_to_poll()`), so the upper half is free for the amount.
+#[derive(Clone, Copy)]
+pub struct Key {
+    /// poll(2) bits: pollers who asked for none of them sleep on.
+    pub events: u32,
+    /// How much there is: sleepers who need more sleep on, and the wakeup goes to the next one.
+    pub amount: u32,
+}
+
+const _: () = assert!(usize::BITS == 64, "a wakeup key is two 32-bit halves");
+
+impl Key {
+    fn into_raw(self) -> *mut c_void {
+        ((self.amount as usize) << 32 | self.events as usize) as *mut c_void
+    }
+
+    fn amount_from_raw(key: *mut c_void) -> u32 {
+        (key as usize >> 32) as u32
+    }
+}
+
+/// How [`WaitQueue::sleep`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// The condition held already: did not sleep.
+    NotNeeded,
+    /// Somebody chose this sleeper. If it cannot use the wakeup, it must wake the next one.
+    Woken,
+    /// A signal is pending, and nobody chose this sleeper.
+    Interrupted,
+}
+
+/// Tasks that wait for one condition, and pollers of it.
+#[pin_data]
+pub struct WaitQueue {
+    #[pin]
+    head: Opaque<bindings::wait_queue_head>,
+    /// Times a task slept here. Counted before it sleeps.
+    pub sleeps: Atomic<u64>,
+    /// Times a sleeper was woken through this queue, not by a signal.
+    pub wakeups: Atomic<u64>,
+}
+
+// SAFETY: `struct wait_queue_head` has a lock of its own and may be used on any thread.
+unsafe impl Send for WaitQueue {}
+// SAFETY: As above: all its functions may be called concurrently.
+unsafe impl Sync for WaitQueue {}
+
+/// A sleeper. C hands back a pointer to the first field.
+#[repr(C)]
+struct Waiter {
+    entry: bindings::wait_queue_entry,
+    /// The least [`Key::amount`] to be woken for.
+    needs: u32,
+    /// Has a wakeup chosen this sleeper? Final once the entry is off the queue.
+    is_chosen: Atomic<bool>,
+}
+
+impl WaitQueue {
+    /// A new queue; `name` and `key` are its class for lockdep.
+    pub fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            head <- Opaque::ffi_init(|slot| {
+                // SAFETY: `slot` is memory for a wait queue head that stays in place (it is pinned),
+                // and `name` and `key` are static.
+                unsafe { bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr()) }
+            }),
+            sleeps: Atomic::new(0),
+            wakeups: Atomic::new(0),
+        })
+    }
+
+    /// Sleeps interruptibly and exclusively until a wakeup chooses this task, unless `condition` holds.
+    ///
+    /// The condition is looked at after this task has been queued, so a wakeup that follows a change
+    /// of the condition cannot be lost. A task that is chosen while a signal arrives reports the
+    /// wakeup: the signal stays pending for the next call.
+    ///
+    /// `needs` is the least [`Key::amount`] to be woken for.
+    pub fn sleep(&self, needs: u32, condition: impl Fn() -> bool) -> Sleep {
+        let waiter = Opaque::<Waiter>::uninit();
+        // SAFETY: `waiter` is memory for a `Waiter`, and nobody else knows of it yet. C initialises
+        // the entry, the other fields are written here.
+        let entry = unsafe {
+            // The entry is the first field; this pointer may reach the others too.
+            let entry = waiter.get().cast::<bindings::wait_queue_entry>();
+            bindings::init_wait_entry(entry, bindings::WQ_FLAG_EXCLUSIVE as c_int);
+            (*entry).func = Some(wake_if_enough);
+            (&raw mut (*waiter.get()).needs).write(needs);
+            (&raw mut (*waiter.get()).is_chosen).write(Atomic::new(false));
+            entry
+        };
+        let mut has_slept = false;
+        loop {
+            // SAFETY: The head lives as long as `self`. The entry is initialised and lives on this
+            // stack frame, and `finish_wait` takes it off the queue before the frame ends.
+            let is_signalled = unsafe {
+                bindings::prepare_to_wait_event(self.head.get(), entry, TASK_INTERRUPTIBLE)
+            } != 0;
+            let end = if condition() {
+                Some(Sleep::NotNeeded)
+            } else if is_signalled {
+                Some(Sleep::Interrupted)
+            } else {
+                if !has_slept {
+                    self.sleeps.fetch_add(1, Relaxed);
+                    has_slept = true;
+                }
+                // SAFETY: Process context without spinlocks (the contract of this type).
+                unsafe { bindings::schedule() };
+                None
+            };
+            // SAFETY: The same head and entry as above.
+            unsafe { bindings::finish_wait(self.head.get(), entry) };
+            // SAFETY: The waiter is initialised. Its waker is done with it: `finish_wait` found the
+            // entry off the queue or took the lock under which wakers work.
+            if unsafe { &(*waiter.get()).is_chosen }.load(Relaxed) {
+                if has_slept {
+                    self.wakeups.fetch_add(1, Relaxed);
+                }
+                return Sleep::Woken;
+            }
+            if let Some(end) = end {
+                return end;
+            }
+            // Woken by a signal, which the next round finds, or by nobody in particular.
+        }
+    }
+
+    /// Is there anybody to wake? A full barrier comes first: what was stored before this call is
+    /// seen by every task that is queued after it answered `false`. What is loaded after it answered
+    /// `true` is at least as new as what the sleeper saw.
+    pub fn has_sleepers(&self) -> bool {
+        smp_mb();
+        let list = self.head.get();
+        // SAFETY: The head is initialised. A racing writer of `next` is what READ_ONCE is for, as in
+        // `waitqueue_active()`.
+        let is_empty =
+            unsafe { ptr::read_volatile(&raw const (*list).head.next) == (&raw mut (*list).head) };
+        smp_rmb();
+        !is_empty
+    }
+
+    /// Wakes one exclusive sleeper for whom `key` is enough, and all matching pollers. The caller is
+    /// about to sleep or return to user space: the woken task may as well run on this CPU.
+    pub fn wake_one(&self, key: Key) {
+        // SAFETY: The head is initialised.
+        unsafe {
+            bindings::__wake_up_sync_key(
+                self.head.get(),
+                TASK_INTERRUPTIBLE as c_uint,
+                key.into_raw(),
+            )
+        };
+    }
+
+    /// Wakes every sleeper and every poller, whatever they wait for.
+    pub fn wake_all(&self) {
+        // SAFETY: The head is initialised. 0 means no limit; a null key matches everybody.
+        unsafe {
+            bindings::__wake_up(
+                self.head.get(),
+                TASK_INTERRUPTIBLE as c_uint,
+                0,
+                ptr::null_mut(),
+            )
+        };
+    }
+
+    /// Registers the poller behind `table`: it is told of later wakeups. Call it before looking at
+    /// the condition, or a change in between is lost.
+    pub fn register<'open>(&'open self, table: &PollTable<'open>) {
+        // SAFETY: File and table are valid by the invariant of `PollTable`. The registration ends at
+        // the latest when the file is released, and the head lives longer: a reference with the
+        // lifetime `'open` can only point into what the open file itself keeps alive (or what is
+        // static), because the file's owner gets `'open` handed and cannot choose it.
+        unsafe { bindings::poll_wait(table.file, self.head.get(), table.table) };
+    }
+}
+
+/// A poll(2), select(2), epoll or io_uring call on one open file.
+///
+/// # Invariants
+///
+/// `file` is valid, and `table` is null or valid. `'open` is the time in which the private data of
+/// `file` lives; it is invariant, so nobody can shorten it.
+pub struct PollTable<'open> {
+    file: *mut bindings::file,
+    table: *mut bindings::poll_table,
+    _open: PhantomData<fn(&'open ()) -> &'open ()>,
+}
+
+impl<'open> PollTable<'open> {
+    /// # Safety
+    ///
+    /// `file` must be valid, `table` null or valid, both for the life of the result, and `'open` must
+    /// not outlive the private data of `file`.
+    pub unsafe fn from_raw(file: *mut bindings::file, table: *mut bindings::poll_table) -> Self {
+        // INVARIANT: What the caller promises.
+        Self {
+            file,
+            table,
+            _open: PhantomData,
+        }
+    }
+}
+
+/// Wakes the sleeper behind `entry` if the wakeup brings as much as it needs. Returns 0, so that the
+/// wakeup goes on to the next exclusive sleeper, if not.
+///
+/// # Safety
+///
+/// Called by the wait queue core only, under the queue's lock, for an entry made by
+/// [`WaitQueue::sleep`].
+unsafe extern "C" fn wake_if_enough(
+    entry: *mut bindings::wait_queue_entry,
+    mode: c_uint,
+    flags: c_int,
+    key: *mut c_void,
+) -> c_int {
+    // SAFETY: This function is set on no entry but the first field of a `Waiter`, which was
+    // initialised before it was queued and stays until it is off the queue.
+    let (needs, is_chosen) = unsafe {
+        let waiter = entry.cast::<Waiter>();
+        ((*waiter).needs, &(*waiter).is_chosen)
+    };
+    if !key.is_null() && Key::amount_from_raw(key) < needs {
+        return 0;
+    }
+    // Set before the call below: after it the sleeper may be gone, and the waiter with it.
+    is_chosen.store(true, Relaxed);
+    // SAFETY: The entry is queued and the lock is held, as the caller promises.
+    let woke = unsafe { bindings::autoremove_wake_function(entry, mode, flags, key) };
+    if woke == 0 {
+        // The task is awake already, for another reason: the wakeup goes on to the next sleeper. The
+        // entry is still queued, and the lock keeps the sleeper from leaving.
+        is_chosen.store(false, Relaxed);
+    }
+    woke
+}
+
+/// Makes an initialiser for a [`WaitQueue`] with a lock class of its own.
+macro_rules! new_wait_queue {
+    ($name:literal) => {
+        $crate::sys::wait::WaitQueue::new($name, ::kernel::static_lock_class!())
+    };
+}
+pub(crate) use new_wait_queue;
