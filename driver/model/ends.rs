@@ -160,19 +160,15 @@ pub fn read_state(writers: u32, queued_bytes: usize) -> ReadState {
 pub enum WriteState {
     /// Room for this many bytes of the rest, now.
     Room(usize),
-    /// Too little: wait for this much room, or `EAGAIN`.
-    Full {
-        /// Bytes of room to wait for; at most [`PIPE_BUF_BYTES`], so that `POLLOUT` implies it.
-        needed_bytes: usize,
-    },
+    /// Too little: wait until the queue [`is_writable`], or `EAGAIN`.
+    Full,
     /// Nobody who could read: `EPIPE`.
     Broken,
 }
 
 /// What a write finds: of `len_bytes` in all, `rest_bytes` are still to be written.
 ///
-/// A write of at most [`PIPE_BUF_BYTES`] goes in whole or not at all. A longer one takes what there
-/// is, but once asleep it is woken for a page (or its rest) and not for every byte.
+/// A write of at most [`PIPE_BUF_BYTES`] goes in whole or not at all; a longer one takes what there is.
 pub fn write_state(
     readers: u32,
     room_bytes: usize,
@@ -185,9 +181,7 @@ pub fn write_state(
     } else if room_bytes >= least {
         WriteState::Room(room_bytes.min(rest_bytes))
     } else {
-        WriteState::Full {
-            needed_bytes: rest_bytes.min(PIPE_BUF_BYTES),
-        }
+        WriteState::Full
     }
 }
 
@@ -196,7 +190,9 @@ pub fn is_atomic(len_bytes: usize) -> bool {
     len_bytes <= PIPE_BUF_BYTES
 }
 
-/// Does poll call a queue with this much room writable? Then any atomic write fits.
+/// Is a queue with this much room writable, for poll and for those who sleep in a write? Then any
+/// atomic write fits. A FIFO waits until a page is free, too: a writer that were woken for every few
+/// bytes would fall asleep again at once.
 pub fn is_writable(room_bytes: usize) -> bool {
     room_bytes >= PIPE_BUF_BYTES
 }
@@ -215,8 +211,6 @@ pub mod poll {
     pub const RDNORM: u32 = 0x0040;
     /// Like [`OUT`].
     pub const WRNORM: u32 = 0x0100;
-    /// Nobody polls for this bit.
-    pub const MSG: u32 = 0x0400;
 }
 
 /// What poll looks at.

@@ -16,7 +16,7 @@ use crate::uapi::{MAX_CAPACITY_BYTES, MIN_CAPACITY_BYTES};
 pub struct Span {
     /// Offset of the first byte from the start of the memory.
     pub start: usize,
-    /// Length in bytes, possibly 0.
+    /// Length in bytes, never 0.
     pub len_bytes: usize,
 }
 
@@ -38,22 +38,19 @@ pub fn advance(index: u32, len_bytes: usize) -> u32 {
 }
 
 /// The memory of the `len_bytes` bytes from `index` on: one run up to the end of the memory, and
-/// one from its start (often empty).
+/// perhaps another from its start. None of them is empty.
 ///
 /// `capacity_bytes` must be a power of two, and `len_bytes` at most that.
-pub fn spans(index: u32, len_bytes: usize, capacity_bytes: usize) -> [Span; 2] {
-    let start = index as usize & (capacity_bytes - 1);
-    let first = len_bytes.min(capacity_bytes - start);
-    [
-        Span {
-            start,
-            len_bytes: first,
-        },
-        Span {
-            start: 0,
-            len_bytes: len_bytes - first,
-        },
-    ]
+pub fn spans(index: u32, len_bytes: usize, capacity_bytes: usize) -> impl Iterator<Item = Span> {
+    let mut start = index as usize & (capacity_bytes.wrapping_sub(1));
+    let mut left = len_bytes;
+    core::iter::from_fn(move || {
+        let len_bytes = left.min(capacity_bytes - start);
+        let span = Span { start, len_bytes };
+        start = 0;
+        left -= len_bytes;
+        (len_bytes > 0).then_some(span)
+    })
 }
 
 /// One run of bytes to copy from a ring's old memory to its new one.

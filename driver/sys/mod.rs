@@ -2,15 +2,15 @@
 
 //! The only rooms with `unsafe`: each wraps one facility of the C side behind a safe type.
 //!
-//! - [`barrier`]: memory barriers.
+//! - [`atomic`]: atomic integers and barriers without calls into C.
 //! - [`chardev`]: a character-device region with its class and nodes, file operations from a trait.
 //! - [`request`]: one open or one read or write call, as the VFS hands it over.
 //! - [`ring`]: the memory of a byte ring between one reader and one writer at a time.
-//! - [`wait`]: a wait queue with keys, exclusive sleepers and counters, shared with poll.
+//! - [`wait`]: a wait queue with exclusive sleepers, counters and poll keys.
 //! - [`task`]: the calling task: signals and capabilities.
 //! - [`user`]: structures of the interface to and from user memory.
 
-pub mod barrier;
+pub mod atomic;
 pub mod chardev;
 pub mod request;
 pub mod ring;

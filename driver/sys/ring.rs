@@ -10,7 +10,7 @@
 //!
 //! Lock order: read side, then write side. Both are sleeping locks, held across user copies.
 
-use super::barrier::smp_mb;
+use super::atomic::{full_barrier, Acquire, AtomicU32, AtomicUsize, Relaxed, Release};
 use crate::model::ring::{self, Span};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -19,7 +19,6 @@ use core::slice;
 use kernel::bindings;
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 use kernel::sync::{new_mutex, Mutex, MutexGuard};
 
 /// A byte ring whose two sides work at the same time.
@@ -39,9 +38,9 @@ pub struct Ring {
     #[pin]
     write_lock: Mutex<WriteSide>,
     memory: UnsafeCell<Memory>,
-    head: Atomic<u32>,
-    tail: Atomic<u32>,
-    capacity: Atomic<usize>,
+    head: AtomicU32,
+    tail: AtomicU32,
+    capacity: AtomicUsize,
 }
 
 /// What the read lock protects: `tail`, and the bytes from `tail` to `head`.
@@ -71,9 +70,9 @@ impl Ring {
             read_lock <- new_mutex!(ReadSide, "kpipe::read"),
             write_lock <- new_mutex!(WriteSide, "kpipe::write"),
             memory: UnsafeCell::new(Memory::none()),
-            head: Atomic::new(0),
-            tail: Atomic::new(0),
-            capacity: Atomic::new(0),
+            head: AtomicU32::new(0),
+            tail: AtomicU32::new(0),
+            capacity: AtomicUsize::new(0),
         })
     }
 
@@ -94,6 +93,13 @@ impl Ring {
         }
     }
 
+    /// Has the ring bytes, without a lock? `true` may be outdated when it arrives, `false` is not: a
+    /// writer that publishes later sees whoever queued itself before asking.
+    pub fn has_data(&self) -> bool {
+        let tail = self.tail.load(Acquire);
+        self.head.load(Acquire) != tail
+    }
+
     /// How full the ring is, without a lock: exact for a moment during the call.
     ///
     /// It serves those who are about to sleep until the other side moves. `head` is read before
@@ -103,10 +109,10 @@ impl Ring {
     pub fn fill(&self) -> Fill {
         let mut head = self.head.load(Acquire);
         loop {
-            smp_mb();
+            full_barrier();
             let tail = self.tail.load(Acquire);
             let capacity_bytes = self.capacity.load(Acquire);
-            smp_mb();
+            full_barrier();
             let again = self.head.load(Acquire);
             if again == head {
                 let queued_bytes = ring::queued_bytes(head, tail);
@@ -179,11 +185,15 @@ impl ReadGuard<'_> {
         ring::queued_bytes(self.ring.head.load(Acquire), self.ring.tail.load(Relaxed))
     }
 
+    /// Capacity of the ring in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        // SAFETY: `self` holds the read lock.
+        unsafe { self.ring.memory() }.1
+    }
+
     /// Bytes that fit, with a `head` as new as can be. A writer may fill them at once.
     pub fn room_bytes(&self) -> usize {
-        // SAFETY: `self` holds the read lock.
-        let (_, capacity_bytes) = unsafe { self.ring.memory() };
-        capacity_bytes - self.queued_bytes()
+        self.capacity_bytes() - self.queued_bytes()
     }
 
     /// Copies the oldest `len_bytes` bytes out and frees their room; fewer if the user's memory cannot
@@ -218,13 +228,17 @@ pub struct WriteGuard<'a> {
 }
 
 impl WriteGuard<'_> {
+    /// Capacity of the ring in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        // SAFETY: `self` holds the write lock.
+        unsafe { self.ring.memory() }.1
+    }
+
     /// Bytes that fit. It grows under the writer's eyes, but never shrinks.
     pub fn room_bytes(&self) -> usize {
-        // SAFETY: `self` holds the write lock.
-        let (_, capacity_bytes) = unsafe { self.ring.memory() };
         // `tail` is acquired: the reader is done with the bytes before it.
         let tail = self.ring.tail.load(Acquire);
-        ring::room_bytes(self.ring.head.load(Relaxed), tail, capacity_bytes)
+        ring::room_bytes(self.ring.head.load(Relaxed), tail, self.capacity_bytes())
     }
 
     /// Copies up to `len_bytes` bytes into the room behind the queued ones, invisible to the reader

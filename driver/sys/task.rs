@@ -17,3 +17,8 @@ pub fn may_exceed_limits() -> bool {
     // SAFETY: Process context.
     unsafe { bindings::capable(bindings::CAP_SYS_RESOURCE as c_int) }
 }
+
+/// Is a signal waiting for the calling task?
+pub fn is_signalled() -> bool {
+    kernel::current!().signal_pending()
+}

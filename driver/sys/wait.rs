@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A wait queue with keys and exclusive sleepers, shared with poll.
+//! A wait queue with exclusive sleepers, shared with poll.
 //!
 //! [`WaitQueue`] wraps `struct wait_queue_head` (`include/linux/wait.h`). `kernel::sync::CondVar`
 //! wraps it too, but its wakeups carry no key, so poll could not tell a wakeup for readers from one
@@ -8,40 +8,15 @@
 //!
 //! Sleeping needs process context without spinlocks; waking may happen anywhere.
 
-use super::barrier::{smp_mb, smp_rmb};
+use super::atomic::{full_barrier, load_barrier, AtomicBool, AtomicU64, Relaxed};
 use core::marker::PhantomData;
 use core::ptr;
 use kernel::bindings;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
 
 use kernel::sync::LockClassKey;
 use kernel::task::TASK_INTERRUPTIBLE;
 use kernel::types::Opaque;
-
-/// Who is to be woken: pollers by the event bits, sleepers by how much they need.
-///
-/// C passes the key as one pointer-sized integer, of which pollers look at the lower 32 bits only
-/// (`key_to_poll()`), so the upper half is free for the amount.
-#[derive(Clone, Copy)]
-pub struct Key {
-    /// poll(2) bits: pollers who asked for none of them sleep on.
-    pub events: u32,
-    /// How much there is: sleepers who need more sleep on, and the wakeup goes to the next one.
-    pub amount: u32,
-}
-
-const _: () = assert!(usize::BITS == 64, "a wakeup key is two 32-bit halves");
-
-impl Key {
-    fn into_raw(self) -> *mut c_void {
-        ((self.amount as usize) << 32 | self.events as usize) as *mut c_void
-    }
-
-    fn amount_from_raw(key: *mut c_void) -> u32 {
-        (key as usize >> 32) as u32
-    }
-}
 
 /// How [`WaitQueue::sleep`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +35,9 @@ pub struct WaitQueue {
     #[pin]
     head: Opaque<bindings::wait_queue_head>,
     /// Times a task slept here. Counted before it sleeps.
-    pub sleeps: Atomic<u64>,
+    pub sleeps: AtomicU64,
     /// Times a sleeper was woken through this queue, not by a signal.
-    pub wakeups: Atomic<u64>,
+    pub wakeups: AtomicU64,
 }
 
 // SAFETY: `struct wait_queue_head` has a lock of its own and may be used on any thread.
@@ -74,10 +49,8 @@ unsafe impl Sync for WaitQueue {}
 #[repr(C)]
 struct Waiter {
     entry: bindings::wait_queue_entry,
-    /// The least [`Key::amount`] to be woken for.
-    needs: u32,
     /// Has a wakeup chosen this sleeper? Final once the entry is off the queue.
-    is_chosen: Atomic<bool>,
+    is_chosen: AtomicBool,
 }
 
 impl WaitQueue {
@@ -89,8 +62,8 @@ impl WaitQueue {
                 // and `name` and `key` are static.
                 unsafe { bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr()) }
             }),
-            sleeps: Atomic::new(0),
-            wakeups: Atomic::new(0),
+            sleeps: AtomicU64::new(0),
+            wakeups: AtomicU64::new(0),
         })
     }
 
@@ -99,19 +72,16 @@ impl WaitQueue {
     /// The condition is looked at after this task has been queued, so a wakeup that follows a change
     /// of the condition cannot be lost. A task that is chosen while a signal arrives reports the
     /// wakeup: the signal stays pending for the next call.
-    ///
-    /// `needs` is the least [`Key::amount`] to be woken for.
-    pub fn sleep(&self, needs: u32, condition: impl Fn() -> bool) -> Sleep {
+    pub fn sleep(&self, condition: impl Fn() -> bool) -> Sleep {
         let waiter = Opaque::<Waiter>::uninit();
         // SAFETY: `waiter` is memory for a `Waiter`, and nobody else knows of it yet. C initialises
-        // the entry, the other fields are written here.
+        // the entry, the other field is written here.
         let entry = unsafe {
-            // The entry is the first field; this pointer may reach the others too.
+            // The entry is the first field; this pointer may reach the other too.
             let entry = waiter.get().cast::<bindings::wait_queue_entry>();
             bindings::init_wait_entry(entry, bindings::WQ_FLAG_EXCLUSIVE as c_int);
-            (*entry).func = Some(wake_if_enough);
-            (&raw mut (*waiter.get()).needs).write(needs);
-            (&raw mut (*waiter.get()).is_chosen).write(Atomic::new(false));
+            (*entry).func = Some(choose);
+            (&raw mut (*waiter.get()).is_chosen).write(AtomicBool::new(false));
             entry
         };
         let mut has_slept = false;
@@ -155,25 +125,27 @@ impl WaitQueue {
     /// seen by every task that is queued after it answered `false`. What is loaded after it answered
     /// `true` is at least as new as what the sleeper saw.
     pub fn has_sleepers(&self) -> bool {
-        smp_mb();
+        full_barrier();
         let list = self.head.get();
         // SAFETY: The head is initialised. A racing writer of `next` is what READ_ONCE is for, as in
         // `waitqueue_active()`.
         let is_empty =
             unsafe { ptr::read_volatile(&raw const (*list).head.next) == (&raw mut (*list).head) };
-        smp_rmb();
+        load_barrier();
         !is_empty
     }
 
-    /// Wakes one exclusive sleeper for whom `key` is enough, and all matching pollers. The caller is
-    /// about to sleep or return to user space: the woken task may as well run on this CPU.
-    pub fn wake_one(&self, key: Key) {
-        // SAFETY: The head is initialised.
+    /// Wakes one exclusive sleeper, and all pollers who asked for one of `events` (bits of poll(2)).
+    ///
+    /// The caller is about to sleep or to return to user space: the woken task may as well run on
+    /// this CPU.
+    pub fn wake_one(&self, events: u32) {
+        // SAFETY: The head is initialised. The key is a number, see `poll_to_key()`.
         unsafe {
             bindings::__wake_up_sync_key(
                 self.head.get(),
                 TASK_INTERRUPTIBLE as c_uint,
-                key.into_raw(),
+                events as usize as *mut c_void,
             )
         };
     }
@@ -229,14 +201,13 @@ impl<'open> PollTable<'open> {
     }
 }
 
-/// Wakes the sleeper behind `entry` if the wakeup brings as much as it needs. Returns 0, so that the
-/// wakeup goes on to the next exclusive sleeper, if not.
+/// Wakes the sleeper behind `entry` and remembers that it was a wakeup that did so.
 ///
 /// # Safety
 ///
 /// Called by the wait queue core only, under the queue's lock, for an entry made by
 /// [`WaitQueue::sleep`].
-unsafe extern "C" fn wake_if_enough(
+unsafe extern "C" fn choose(
     entry: *mut bindings::wait_queue_entry,
     mode: c_uint,
     flags: c_int,
@@ -244,13 +215,7 @@ unsafe extern "C" fn wake_if_enough(
 ) -> c_int {
     // SAFETY: This function is set on no entry but the first field of a `Waiter`, which was
     // initialised before it was queued and stays until it is off the queue.
-    let (needs, is_chosen) = unsafe {
-        let waiter = entry.cast::<Waiter>();
-        ((*waiter).needs, &(*waiter).is_chosen)
-    };
-    if !key.is_null() && Key::amount_from_raw(key) < needs {
-        return 0;
-    }
+    let is_chosen = unsafe { &(*entry.cast::<Waiter>()).is_chosen };
     // Set before the call below: after it the sleeper may be gone, and the waiter with it.
     is_chosen.store(true, Relaxed);
     // SAFETY: The entry is queued and the lock is held, as the caller promises.

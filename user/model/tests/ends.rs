@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+
+//! The rules of open, read, write and poll, against a plain list of open ends and the words of
+//! fifo(7), pipe(7) and poll(2).
+
+use kpipe_model::ends::{
+    is_writable, poll, poll_mask, read_state, write_state, Access, Closed, Ends, NoReader, Opened,
+    PollView, ReadState, Wait, WriteState,
+};
+use kpipe_model::uapi::PIPE_BUF_BYTES;
+use proptest::prelude::*;
+
+fn access() -> impl Strategy<Value = Access> {
+    prop_oneof![
+        Just(Access::Read),
+        Just(Access::Write),
+        Just(Access::ReadWrite),
+        Just(Access::Observe),
+    ]
+}
+
+fn wait() -> impl Strategy<Value = Wait> {
+    prop_oneof![Just(Wait::Block), Just(Wait::Never)]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Open(Access, Wait),
+    /// Closes the open end with this number, modulo their number.
+    Close(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (access(), wait()).prop_map(|(access, wait)| Step::Open(access, wait)),
+        2 => any::<usize>().prop_map(Step::Close),
+    ]
+}
+
+fn count(open: &[Access], side: fn(Access) -> bool) -> u32 {
+    open.iter().filter(|&&access| side(access)).count() as u32
+}
+
+proptest! {
+    #[test]
+    fn ends_count_what_is_open(steps in prop::collection::vec(step(), 1..60)) {
+        let mut ends = Ends::default();
+        let mut open: Vec<Access> = Vec::new();
+        let (mut reader_opens, mut writer_opens) = (0, 0);
+        for step in steps {
+            let (readers, writers) = (count(&open, Access::reads), count(&open, Access::writes));
+            match step {
+                Step::Open(access, wait) => {
+                    let opened = ends.open(access, wait);
+                    if access == Access::Write && wait == Wait::Never && readers == 0 {
+                        prop_assert_eq!(opened, Err(NoReader));
+                        continue;
+                    }
+                    open.push(access);
+                    reader_opens += access.reads() as u32;
+                    writer_opens += access.writes() as u32;
+                    let expected = match access {
+                        Access::Read if writers == 0 && wait == Wait::Block => {
+                            Opened::AwaitWriter(writer_opens)
+                        }
+                        Access::Read if writers == 0 => {
+                            Opened::ReadyBeforeFirstWriter(writer_opens)
+                        }
+                        Access::Write if readers == 0 => Opened::AwaitReader(reader_opens),
+                        _ => Opened::Ready,
+                    };
+                    prop_assert_eq!(opened, Ok(expected));
+                }
+                Step::Close(_) if open.is_empty() => {}
+                Step::Close(which) => {
+                    let access = open.swap_remove(which % open.len());
+                    let closed = ends.close(access);
+                    let left = (count(&open, Access::reads), count(&open, Access::writes));
+                    let expected = match left {
+                        _ if access == Access::Observe => Closed::Quiet,
+                        (0, 0) => Closed::LastOfAll,
+                        (0, _) | (_, 0) => Closed::LastOfItsSide,
+                        _ => Closed::Quiet,
+                    };
+                    prop_assert_eq!(closed, expected);
+                }
+            }
+            prop_assert_eq!(ends.readers, count(&open, Access::reads));
+            prop_assert_eq!(ends.writers, count(&open, Access::writes));
+            prop_assert_eq!(ends.reader_opens, reader_opens);
+            prop_assert_eq!(ends.writer_opens, writer_opens);
+            prop_assert_eq!(ends.is_unused(), ends.readers + ends.writers == 0);
+        }
+    }
+
+    #[test]
+    fn an_atomic_write_goes_in_whole_or_waits(
+        room in 0usize..=65536,
+        len in 1usize..=PIPE_BUF_BYTES,
+    ) {
+        match write_state(1, room, len, len) {
+            WriteState::Room(now) => prop_assert!(now == len && room >= len),
+            WriteState::Full { needed_bytes } => {
+                prop_assert!(room < len);
+                prop_assert_eq!(needed_bytes, len);
+            }
+            WriteState::Broken => prop_assert!(false, "there is a reader"),
+        }
+    }
+
+    #[test]
+    fn a_long_write_takes_what_there_is(
+        room in 0usize..=65536,
+        len in PIPE_BUF_BYTES + 1..=200_000,
+        done in 0usize..200_000,
+    ) {
+        let rest = len - done.min(len - 1);
+        match write_state(1, room, len, rest) {
+            WriteState::Room(now) => prop_assert_eq!(now, room.min(rest)),
+            WriteState::Full { needed_bytes } => {
+                prop_assert_eq!(room, 0);
+                prop_assert!(needed_bytes >= 1 && needed_bytes <= rest);
+            }
+            WriteState::Broken => prop_assert!(false, "there is a reader"),
+        }
+    }
+
+    #[test]
+    fn who_waits_for_room_goes_on_when_poll_says_so(
+        room in 0usize..=65536,
+        len in 1usize..=200_000,
+    ) {
+        if let WriteState::Full { needed_bytes } = write_state(1, room, len, len) {
+            prop_assert!(!is_writable(room));
+            prop_assert!(
+                matches!(write_state(1, needed_bytes, len, len), WriteState::Room(_)),
+                "woken for what it asked for, it can go on"
+            );
+            prop_assert!(needed_bytes <= PIPE_BUF_BYTES);
+        }
+    }
+
+    #[test]
+    fn without_readers_every_write_is_broken(room in 0usize..=65536, len in 1usize..=200_000) {
+        prop_assert_eq!(write_state(0, room, len, len), WriteState::Broken);
+    }
+}
+
+#[test]
+fn end_of_file_is_no_data_and_no_writer() {
+    assert_eq!(read_state(0, 0), ReadState::Eof);
+    assert_eq!(read_state(1, 0), ReadState::Empty);
+    assert_eq!(read_state(0, 1), ReadState::Data);
+    assert_eq!(read_state(1, 1), ReadState::Data);
+}
+
+#[test]
+fn poll_says_what_read_and_write_would_do() {
+    let view = |queued_bytes, readers, writers, has_seen_writer| PollView {
+        queued_bytes,
+        room_bytes: 65536 - queued_bytes,
+        readers,
+        writers,
+        has_seen_writer,
+    };
+    let input = poll::IN | poll::RDNORM;
+    let output = poll::OUT | poll::WRNORM;
+    for (access, view, expected) in [
+        (Access::Read, view(0, 1, 1, true), 0),
+        (Access::Read, view(1, 1, 1, true), input),
+        (Access::Read, view(1, 1, 0, true), input | poll::HUP),
+        (Access::Read, view(0, 1, 0, true), poll::HUP),
+        (Access::Read, view(0, 1, 0, false), 0),
+        (Access::Write, view(0, 1, 1, true), output),
+        (Access::Write, view(65536 - 4096, 1, 1, true), output),
+        (Access::Write, view(65536 - 4095, 1, 1, true), 0),
+        (Access::Write, view(0, 0, 1, true), output | poll::ERR),
+        (Access::Write, view(65536, 0, 1, true), poll::ERR),
+        (Access::ReadWrite, view(7, 1, 1, true), input | output),
+        (Access::Observe, view(7, 0, 0, true), 0),
+    ] {
+        assert_eq!(poll_mask(access, view), expected, "{access:?} {view:?}");
+    }
+}
