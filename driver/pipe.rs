@@ -199,16 +199,12 @@ impl Pipe {
     ) -> Result<usize> {
         let most_bytes = to.len().min(side.capacity_bytes());
         let mut taken_bytes = 0;
-        while taken_bytes < most_bytes {
-            let wanted_bytes = (most_bytes - taken_bytes).min(PIECE_BYTES);
-            let wanted_bytes = wanted_bytes.min(side.queued_bytes());
-            if wanted_bytes == 0 {
-                break;
-            }
-            let copied_bytes = side.take(to, wanted_bytes);
-            taken_bytes += copied_bytes;
-            self.tell_writers(&side, copied_bytes);
-            if copied_bytes < wanted_bytes {
+        loop {
+            let piece = side.take(to, (most_bytes - taken_bytes).min(PIECE_BYTES));
+            taken_bytes += piece.done_bytes;
+            self.tell_writers(&side, piece.done_bytes);
+            let is_empty = piece.wanted_bytes == 0;
+            if is_empty || piece.is_torn() || taken_bytes == most_bytes {
                 break;
             }
         }
@@ -263,19 +259,16 @@ impl Pipe {
                     }
                 }
                 WriteState::Room(room_bytes) => {
-                    let piece_bytes = room_bytes.min(PIECE_BYTES);
-                    let staged_bytes = side.stage(from, piece_bytes);
-                    let is_torn = staged_bytes < piece_bytes;
-                    if is_torn && (ends::is_atomic(len_bytes) || staged_bytes == 0) {
+                    let piece = side.stage(from, room_bytes.min(PIECE_BYTES));
+                    if piece.is_torn() && (ends::is_atomic(len_bytes) || piece.done_bytes == 0) {
                         break Err(EFAULT);
                     }
-                    side.publish();
-                    self.write.count_more(staged_bytes, done_bytes == 0);
+                    self.write.count_more(piece.done_bytes, done_bytes == 0);
                     let ringful_bytes = side.capacity_bytes();
-                    drop(side);
+                    side.publish();
                     self.tell_readers();
-                    done_bytes += staged_bytes;
-                    if is_torn {
+                    done_bytes += piece.done_bytes;
+                    if piece.is_torn() {
                         break Err(EFAULT);
                     }
                     if done_bytes == len_bytes {
@@ -428,12 +421,13 @@ impl Moved {
         if len_bytes == 0 {
             return;
         }
-        // Load and store and no atomic addition: the lock keeps other writers of these away.
-        let bytes = self.bytes.load(Relaxed) + len_bytes as u64;
+        // Load and store and no atomic addition: the lock keeps other writers of these away. They
+        // wrap, in theory, as counters do.
+        let bytes = self.bytes.load(Relaxed).wrapping_add(len_bytes as u64);
         self.bytes.store(bytes, Relaxed);
         if is_first {
-            self.operations
-                .store(self.operations.load(Relaxed) + 1, Relaxed);
+            let operations = self.operations.load(Relaxed).wrapping_add(1);
+            self.operations.store(operations, Relaxed);
         }
     }
 

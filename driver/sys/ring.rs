@@ -11,7 +11,7 @@
 //! Lock order: read side, then write side. Both are sleeping locks, held across user copies.
 
 use super::atomic::{full_barrier, Acquire, AtomicU32, AtomicUsize, Relaxed, Release};
-use crate::model::ring::{self, Span};
+use crate::model::ring;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -78,17 +78,30 @@ impl Ring {
 
     /// Locks the read side. May sleep: another reader's user copy may be waiting for a page.
     pub fn lock_read(&self) -> ReadGuard<'_> {
+        let side = self.read_lock.lock();
+        // SAFETY: The read lock is held.
+        let (start, capacity_bytes) = unsafe { self.memory() };
         ReadGuard {
-            _side: self.read_lock.lock(),
             ring: self,
+            _side: side,
+            start,
+            capacity_bytes,
         }
     }
 
     /// Locks the write side. May sleep, like [`lock_read`](Self::lock_read).
     pub fn lock_write(&self) -> WriteGuard<'_> {
+        let side = self.write_lock.lock();
+        // SAFETY: The write lock is held.
+        let (start, capacity_bytes) = unsafe { self.memory() };
+        // `tail` is acquired: the reader is done with the bytes before it.
+        let tail = self.tail.load(Acquire);
         WriteGuard {
-            _side: self.write_lock.lock(),
             ring: self,
+            _side: side,
+            start,
+            capacity_bytes,
+            room_bytes: ring::room_bytes(self.head.load(Relaxed), tail, capacity_bytes),
             staged_bytes: 0,
         }
     }
@@ -176,6 +189,8 @@ impl Ring {
 pub struct ReadGuard<'a> {
     ring: &'a Ring,
     _side: MutexGuard<'a, ReadSide>,
+    start: *mut u8,
+    capacity_bytes: usize,
 }
 
 impl ReadGuard<'_> {
@@ -185,38 +200,43 @@ impl ReadGuard<'_> {
         ring::queued_bytes(self.ring.head.load(Acquire), self.ring.tail.load(Relaxed))
     }
 
-    /// Capacity of the ring in bytes.
-    pub fn capacity_bytes(&self) -> usize {
-        // SAFETY: `self` holds the read lock.
-        unsafe { self.ring.memory() }.1
-    }
-
     /// Bytes that fit, with a `head` as new as can be. A writer may fill them at once.
     pub fn room_bytes(&self) -> usize {
-        self.capacity_bytes() - self.queued_bytes()
+        self.capacity_bytes - self.queued_bytes()
     }
 
-    /// Copies the oldest `len_bytes` bytes out and frees their room; fewer if the user's memory cannot
-    /// be written. Returns how many; the others stay queued.
-    pub fn take(&mut self, to: &mut IovIterDest<'_>, len_bytes: usize) -> usize {
-        let len_bytes = len_bytes.min(self.queued_bytes());
+    /// Capacity of the ring in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity_bytes
+    }
+
+    /// Copies the oldest bytes out and frees their room: `most_bytes`, or all if there are less, or
+    /// fewer if the user's memory cannot be written. Returns how many it should have been and how
+    /// many it was.
+    #[inline]
+    pub fn take(&mut self, to: &mut IovIterDest<'_>, most_bytes: usize) -> Copied {
+        let wanted_bytes = most_bytes.min(self.queued_bytes());
         let tail = self.ring.tail.load(Relaxed);
-        // SAFETY: `self` holds the read lock.
-        let (start, capacity_bytes) = unsafe { self.ring.memory() };
-        let mut taken = 0;
-        for span in ring::spans(tail, len_bytes, capacity_bytes) {
+        let mut done_bytes = 0;
+        for span in ring::spans(tail, wanted_bytes, self.capacity_bytes) {
             // SAFETY: The span lies within the memory, and within `tail..head`, which is initialised
             // and belongs to the holder of the read lock.
-            let bytes = unsafe { slice::from_raw_parts(start.add(span.start), span.len_bytes) };
-            let copied = to.copy_to_iter(bytes);
-            taken += copied;
-            if copied < span.len_bytes {
+            let bytes =
+                unsafe { slice::from_raw_parts(self.start.add(span.start), span.len_bytes) };
+            let copied_bytes = to.copy_to_iter(bytes);
+            done_bytes += copied_bytes;
+            if copied_bytes < span.len_bytes || done_bytes == wanted_bytes {
                 break;
             }
         }
         // Released: the bytes have been read before the writer may overwrite them.
-        self.ring.tail.store(ring::advance(tail, taken), Release);
-        taken
+        self.ring
+            .tail
+            .store(ring::advance(tail, done_bytes), Release);
+        Copied {
+            wanted_bytes,
+            done_bytes,
+        }
     }
 }
 
@@ -224,59 +244,76 @@ impl ReadGuard<'_> {
 pub struct WriteGuard<'a> {
     ring: &'a Ring,
     _side: MutexGuard<'a, WriteSide>,
+    start: *mut u8,
+    capacity_bytes: usize,
+    room_bytes: usize,
     staged_bytes: usize,
 }
 
 impl WriteGuard<'_> {
+    /// Bytes that fit, when the side was locked: by now there may be more, but not less.
+    pub fn room_bytes(&self) -> usize {
+        self.room_bytes
+    }
+
     /// Capacity of the ring in bytes.
     pub fn capacity_bytes(&self) -> usize {
-        // SAFETY: `self` holds the write lock.
-        unsafe { self.ring.memory() }.1
+        self.capacity_bytes
     }
 
-    /// Bytes that fit. It grows under the writer's eyes, but never shrinks.
-    pub fn room_bytes(&self) -> usize {
-        // `tail` is acquired: the reader is done with the bytes before it.
-        let tail = self.ring.tail.load(Acquire);
-        ring::room_bytes(self.ring.head.load(Relaxed), tail, self.capacity_bytes())
-    }
-
-    /// Copies up to `len_bytes` bytes into the room behind the queued ones, invisible to the reader
-    /// until [`publish`](Self::publish), and instead of what was staged before. Returns how many; fewer
-    /// if there is less room or the user's memory cannot be read.
-    pub fn stage(&mut self, from: &mut IovIterSource<'_>, len_bytes: usize) -> usize {
-        let len_bytes = len_bytes.min(self.room_bytes());
+    /// Copies up to `most_bytes` bytes into the room behind the queued ones, invisible to the reader
+    /// until [`publish`](Self::publish). Copies less if there is less room, or if the user's memory
+    /// cannot be read; returns how many it should have been and how many it was.
+    #[inline]
+    pub fn stage(&mut self, from: &mut IovIterSource<'_>, most_bytes: usize) -> Copied {
+        let wanted_bytes = most_bytes.min(self.room_bytes);
         let head = self.ring.head.load(Relaxed);
-        // SAFETY: `self` holds the write lock.
-        let (start, capacity_bytes) = unsafe { self.ring.memory() };
-        self.staged_bytes = 0;
-        for Span {
-            start: offset,
-            len_bytes,
-        } in ring::spans(head, len_bytes, capacity_bytes)
-        {
+        let mut done_bytes = 0;
+        for span in ring::spans(head, wanted_bytes, self.capacity_bytes) {
             // SAFETY: The span lies within the memory, and outside of `tail..head`, so it belongs to
             // the holder of the write lock. It may be uninitialised.
             let room = unsafe {
-                slice::from_raw_parts_mut(start.add(offset).cast::<MaybeUninit<u8>>(), len_bytes)
+                slice::from_raw_parts_mut(
+                    self.start.add(span.start).cast::<MaybeUninit<u8>>(),
+                    span.len_bytes,
+                )
             };
-            let copied = from.copy_from_iter_raw(room).len();
-            self.staged_bytes += copied;
-            if copied < len_bytes {
+            let copied_bytes = from.copy_from_iter_raw(room).len();
+            done_bytes += copied_bytes;
+            if copied_bytes < span.len_bytes || done_bytes == wanted_bytes {
                 break;
             }
         }
-        self.staged_bytes
+        self.staged_bytes = done_bytes;
+        Copied {
+            wanted_bytes,
+            done_bytes,
+        }
     }
 
-    /// Shows the staged bytes to the reader.
-    pub fn publish(&mut self) {
+    /// Shows the staged bytes to the reader, and unlocks.
+    pub fn publish(self) {
         let head = self.ring.head.load(Relaxed);
         // Released: the bytes are there before the reader sees that they are.
         self.ring
             .head
             .store(ring::advance(head, self.staged_bytes), Release);
-        self.staged_bytes = 0;
+    }
+}
+
+/// How far a copy from or to user memory came.
+#[derive(Clone, Copy)]
+pub struct Copied {
+    /// Bytes that should have been copied.
+    pub wanted_bytes: usize,
+    /// Bytes that were.
+    pub done_bytes: usize,
+}
+
+impl Copied {
+    /// Did it run into memory that cannot be accessed?
+    pub fn is_torn(self) -> bool {
+        self.done_bytes < self.wanted_bytes
     }
 }
 
