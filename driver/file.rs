@@ -6,7 +6,7 @@
 //! [`End`] an open file description: one end of a queue, both, or (access mode 3) an observer.
 
 use crate::ioctl;
-use crate::model::ends::Access;
+use crate::model::ends::{Access, Wait};
 use crate::pipe::Pipe;
 use crate::sys::chardev::{Device, OpenFile};
 use crate::sys::request::{OpenRequest, Request};
@@ -76,6 +76,14 @@ impl OpenFile for End {
 
     fn write(&self, request: Request<'_>, from: &mut IovIterSource<'_>) -> Result<usize> {
         self.pipe.write(request, from)
+    }
+
+    fn await_data(&self, wait: Wait) -> Result {
+        self.pipe.await_data(wait)
+    }
+
+    fn await_room(&self, wait: Wait) -> Result<usize> {
+        self.pipe.await_room(wait)
     }
 
     fn poll<'open>(&'open self, table: &PollTable<'open>) -> u32 {

@@ -47,7 +47,7 @@ module! {
         },
         mode: u16 {
             default: 0o600,
-            description: "Permission bits of the nodes (octal with a leading 0, up to 0777)",
+            description: "Permission bits of the nodes (octal with a leading 0, 01 to 0777)",
         },
     },
 }
@@ -115,8 +115,9 @@ impl Parameters {
                 return Err(EINVAL);
             }
         };
-        if mode > 0o777 {
-            pr_err!("parameter mode=0{mode:o}: must be 0 to 0777, in octal\n");
+        // devtmpfs takes a mode of 0 for none given, and would make it 0600.
+        if !(1..=0o777).contains(&mode) {
+            pr_err!("parameter mode=0{mode:o}: must be 01 to 0777, in octal\n");
             return Err(EINVAL);
         }
         Ok(Self {

@@ -8,24 +8,26 @@
 //!
 //! `ends`, then the read side of the ring, then its write side; each may sleep. Readers and writers
 //! never share a lock: a reader holds the read side while it copies, a writer the write side. Nobody
-//! holds any of them while it waits for the queue or for a partner, and wakeups come after the
-//! release, so that the woken task does not run into the lock.
+//! holds any of them while it waits for the queue or for a partner. No task is woken under a lock
+//! that it will take first.
 //!
 //! # Why no wakeup is lost
 //!
 //! Who sleeps queues itself first and looks at the indices and counts then. Who changes an index or
 //! a count stores it first and looks for sleepers then ([`WaitQueue::has_sleepers`] has the full
 //! barrier). So one of the two sees the other. Wakeups are exclusive: one write wakes one reader. Who
-//! was woken and leaves something behind, or could not use the wakeup, wakes the next one (the baton;
-//! compare `wake_next_reader` in `fs/pipe.c`).
+//! was woken and leaves something behind wakes the next one (the baton; compare `wake_next_reader` in
+//! `fs/pipe.c`).
 
 use crate::model::ends::{
     self, poll, Access, Closed, Ends, NoReader, Opened, PollView, ReadState, Wait, WriteState,
 };
 use crate::model::ring::capacity_for;
-use crate::sys::atomic::{Acquire, AtomicU32, AtomicU64, AtomicUsize, Relaxed, Release};
+use crate::sys::atomic::{
+    Acquire, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Relaxed, Release,
+};
 use crate::sys::request::Request;
-use crate::sys::ring::{ReadGuard, Ring};
+use crate::sys::ring::{Mark, ReadGuard, Ring};
 use crate::sys::task;
 use crate::sys::wait::{new_wait_queue, PollTable, Sleep, WaitQueue};
 use crate::uapi;
@@ -54,6 +56,8 @@ pub struct Pipe {
     /// Readers of an empty queue, and pollers of read ends.
     #[pin]
     readable: WaitQueue,
+    /// Has anybody polled a read end since the queue was unused?
+    is_polled: AtomicBool,
     /// Writers to a full queue, and pollers of write ends.
     #[pin]
     writable: WaitQueue,
@@ -77,6 +81,7 @@ impl Pipe {
             ring <- Ring::new(),
             capacity: AtomicUsize::new(capacity_bytes),
             readable <- new_wait_queue!(c"kpipe::readable"),
+            is_polled: AtomicBool::new(false),
             writable <- new_wait_queue!(c"kpipe::writable"),
             partner <- new_wait_queue!(c"kpipe::partner"),
             read: Moved::new(),
@@ -141,6 +146,7 @@ impl Pipe {
         self.set_ends(&mut ends, after);
         if closed == Closed::LastOfAll {
             self.ring.free();
+            self.is_polled.store(false, Relaxed);
         }
         drop(ends);
         if closed == Closed::LastOfItsSide {
@@ -265,8 +271,8 @@ impl Pipe {
                     }
                     self.write.count_more(piece.done_bytes, done_bytes == 0);
                     let ringful_bytes = side.capacity_bytes();
-                    side.publish();
-                    self.tell_readers();
+                    let mark = side.publish();
+                    self.tell_readers(mark);
                     done_bytes += piece.done_bytes;
                     if piece.is_torn() {
                         break Err(EFAULT);
@@ -300,12 +306,49 @@ impl Pipe {
         self.readers.load(Acquire) == 0 || ends::is_writable(self.ring.fill().room_bytes)
     }
 
-    /// Wakes one reader (and the pollers) after bytes were written. Also if the queue was not empty
-    /// before: an edge-triggered poller hears of every write, and a second sleeper is welcome.
-    fn tell_readers(&self) {
-        if self.readable.has_sleepers() {
+    /// Wakes one reader (and the pollers) after bytes from `mark` on were written.
+    ///
+    /// Only if the bytes before them are gone: else somebody has been woken for those, and will pass
+    /// the wakeup on. Who sleeps has seen an empty queue, so the first write after that wakes. Edge-
+    /// triggered pollers, though, want to hear of every write (`poll_usage` in `fs/pipe.c`).
+    fn tell_readers(&self, mark: Mark) {
+        if self.readable.has_sleepers()
+            && (self.ring.is_drained(mark) || self.is_polled.load(Relaxed))
+        {
             self.readable.wake_one(DATA);
         }
+    }
+
+    /// Waits until a read need not wait.
+    pub fn await_data(&self, wait: Wait) -> Result {
+        while !self.is_worth_reading() {
+            if wait == Wait::Never {
+                return Err(EAGAIN);
+            }
+            match self.readable.sleep(|| self.is_worth_reading()) {
+                Sleep::Interrupted => return Err(ERESTARTSYS),
+                // This task takes nothing yet, so the wakeup is passed on at once.
+                Sleep::Woken if self.ring.has_data() => self.readable.wake_one(DATA),
+                Sleep::Woken | Sleep::NotNeeded => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a write need not wait. Returns how many bytes it may have: at least one, also
+    /// for a write that will fail for lack of readers.
+    pub fn await_room(&self, wait: Wait) -> Result<usize> {
+        while !self.is_worth_writing() {
+            if wait == Wait::Never {
+                return Err(EAGAIN);
+            }
+            match self.writable.sleep(|| self.is_worth_writing()) {
+                Sleep::Interrupted => return Err(ERESTARTSYS),
+                Sleep::Woken if self.is_worth_writing() => self.writable.wake_one(ROOM),
+                Sleep::Woken | Sleep::NotNeeded => {}
+            }
+        }
+        Ok(self.ring.fill().room_bytes.max(1))
     }
 
     /// poll(2): what is ready now. `unseen_opens` is what [`open`](Self::open) returned.
@@ -316,6 +359,9 @@ impl Pipe {
         table: &PollTable<'open>,
     ) -> u32 {
         if access.reads() {
+            if !self.is_polled.load(Relaxed) {
+                self.is_polled.store(true, Relaxed);
+            }
             self.readable.register(table);
         }
         if access.writes() {

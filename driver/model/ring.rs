@@ -11,6 +11,14 @@
 
 use crate::uapi::{MAX_CAPACITY_BYTES, MIN_CAPACITY_BYTES};
 
+/// Has the reader, now at `tail`, taken all bytes before `index`?
+///
+/// The distance is read as a signed number, so it wraps correctly while both are within 2^31 of each
+/// other; a ring holds at most [`MAX_CAPACITY_BYTES`].
+pub fn is_drained(index: u32, tail: u32) -> bool {
+    tail.wrapping_sub(index) as i32 >= 0
+}
+
 /// One contiguous run of the ring's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

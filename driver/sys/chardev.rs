@@ -10,9 +10,11 @@
 //! [`Registration`] puts it all up and takes it all down. A [`Device`] makes one [`OpenFile`] per
 //! open; the functions below them translate the calls of the VFS. All run in process context.
 
-use super::request::{OpenRequest, Request, FMODE_NOWAIT};
+use super::request::{wait_of_file, OpenRequest, Request, FMODE_NOWAIT};
+use super::splice;
 use super::user::Argument;
 use super::wait::PollTable;
+use crate::model::ends::Wait;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use kernel::bindings;
@@ -37,6 +39,12 @@ pub trait OpenFile: Send + Sync + 'static {
 
     /// write(2), writev(2), splice(2) and what else ends in `write_iter`.
     fn write(&self, request: Request<'_>, from: &mut IovIterSource<'_>) -> Result<usize>;
+
+    /// Waits until a read would not have to wait: there is data, or end of file. For splice(2).
+    fn await_data(&self, wait: Wait) -> Result;
+
+    /// Waits until a write would not have to wait. Returns how many bytes it may have. For splice(2).
+    fn await_room(&self, wait: Wait) -> Result<usize>;
 
     /// poll(2) and its relatives: registers with the wait queues, then returns what is ready.
     fn poll<'open>(&'open self, table: &PollTable<'open>) -> u32;
@@ -119,9 +127,8 @@ fn operations<T: Device>(module: &'static ThisModule) -> bindings::file_operatio
         unlocked_ioctl: Some(unlocked_ioctl::<T>),
         compat_ioctl: Some(compat_ioctl::<T>),
         show_fdinfo: Some(show_fdinfo::<T>),
-        // Both end in read_iter and write_iter.
-        splice_read: Some(bindings::copy_splice_read),
-        splice_write: Some(bindings::iter_file_splice_write),
+        splice_read: Some(splice_read::<T>),
+        splice_write: Some(splice_write::<T>),
         // No llseek: `stream_open` below makes lseek, pread and pwrite fail with ESPIPE.
         ..pin_init::zeroed()
     }
@@ -208,6 +215,44 @@ unsafe extern "C" fn write_iter<T: Device>(
     // SAFETY: The VFS passes a source, for this call alone.
     let from = unsafe { IovIterSource::from_raw(iter) };
     size_or_errno(file.write(request, from))
+}
+
+/// # Safety
+///
+/// Called by `fs/splice.c` for a file that [`open`] opened, with a locked pipe.
+unsafe extern "C" fn splice_read<T: Device>(
+    file: *mut bindings::file,
+    position: *mut bindings::loff_t,
+    pipe: *mut bindings::pipe_inode_info,
+    len_bytes: usize,
+    flags: c_uint,
+) -> isize {
+    // SAFETY: The caller holds the file open.
+    let private = unsafe { private::<T>(file) };
+    // SAFETY: The file is valid.
+    let wait = unsafe { wait_of_file(file) };
+    // SAFETY: The caller's contract.
+    let result = unsafe { splice::read(private, file, position, pipe, len_bytes, flags, wait) };
+    size_or_errno(result)
+}
+
+/// # Safety
+///
+/// Called by `fs/splice.c` for a file that [`open`] opened, with a pipe that is not locked.
+unsafe extern "C" fn splice_write<T: Device>(
+    pipe: *mut bindings::pipe_inode_info,
+    file: *mut bindings::file,
+    position: *mut bindings::loff_t,
+    len_bytes: usize,
+    flags: c_uint,
+) -> isize {
+    // SAFETY: The caller holds the file open.
+    let private = unsafe { private::<T>(file) };
+    // SAFETY: The file is valid.
+    let wait = unsafe { wait_of_file(file) };
+    // SAFETY: The caller's contract.
+    let result = unsafe { splice::write(private, pipe, file, position, len_bytes, flags, wait) };
+    size_or_errno(result)
 }
 
 /// # Safety

@@ -7,6 +7,7 @@
 //! - [`request`]: one open or one read or write call, as the VFS hands it over.
 //! - [`ring`]: the memory of a byte ring between one reader and one writer at a time.
 //! - [`wait`]: a wait queue with exclusive sleepers, counters and poll keys.
+//! - `splice`: splice(2) and sendfile(2) with real pipes.
 //! - [`task`]: the calling task: signals and capabilities.
 //! - [`user`]: structures of the interface to and from user memory.
 
@@ -14,6 +15,7 @@ pub mod atomic;
 pub mod chardev;
 pub mod request;
 pub mod ring;
+mod splice;
 pub mod task;
 pub mod user;
 pub mod wait;

@@ -10,7 +10,7 @@ use kernel::bindings;
 use kernel::fs::file::flags::O_NONBLOCK;
 use kernel::prelude::*;
 
-// Macros with casts, which bindgen leaves out. constants.c compares them with the headers.
+// Macros with casts, which bindgen leaves out. helpers.c compares them with the headers.
 pub(super) const FMODE_READ: u32 = 1 << 0;
 pub(super) const FMODE_WRITE: u32 = 1 << 1;
 pub(super) const FMODE_NOWAIT: u32 = 1 << 27;
@@ -34,7 +34,7 @@ impl OpenRequest {
     /// `file` must be valid and in the course of being opened by the calling task.
     pub(super) unsafe fn from_raw(minor: u32, file: *mut bindings::file) -> Self {
         // SAFETY: The file is valid and, while it is being opened, not shared.
-        let (mode, flags) = unsafe { ((*file).f_mode, (*file).f_flags) };
+        let mode = unsafe { (*file).f_mode };
         Self {
             minor,
             access: match (mode & FMODE_READ != 0, mode & FMODE_WRITE != 0) {
@@ -43,7 +43,8 @@ impl OpenRequest {
                 (true, true) => Access::ReadWrite,
                 (false, false) => Access::Observe,
             },
-            wait: wait_from(flags, 0),
+            // SAFETY: As above.
+            wait: unsafe { wait_of_file(file) },
         }
     }
 }
@@ -67,9 +68,11 @@ impl Request<'_> {
 
     /// May this call sleep? Not with `O_NONBLOCK` (as it is now: fcntl changes it) or `RWF_NOWAIT`.
     pub fn wait(&self) -> Wait {
-        // SAFETY: Both are valid. fcntl may change `f_flags` meanwhile; C reads it without a lock too.
-        let flags = unsafe { (&raw const (*(*self.kiocb).ki_filp).f_flags).read_volatile() };
-        wait_from(flags, self.iocb_flags())
+        if self.iocb_flags() & IOCB_NOWAIT != 0 {
+            return Wait::Never;
+        }
+        // SAFETY: The kiocb and its file are valid.
+        unsafe { wait_of_file((*self.kiocb).ki_filp) }
     }
 
     /// Does the caller want `EPIPE` without `SIGPIPE` (`RWF_NOSIGNAL`)?
@@ -83,8 +86,15 @@ impl Request<'_> {
     }
 }
 
-fn wait_from(file_flags: u32, iocb_flags: c_int) -> Wait {
-    if file_flags & O_NONBLOCK != 0 || iocb_flags & IOCB_NOWAIT != 0 {
+/// May calls on this file sleep, as it is set now?
+///
+/// # Safety
+///
+/// `file` must be valid.
+pub(super) unsafe fn wait_of_file(file: *mut bindings::file) -> Wait {
+    // SAFETY: The file is valid. fcntl may change `f_flags` meanwhile; C reads it without a lock too.
+    let flags = unsafe { (&raw const (*file).f_flags).read_volatile() };
+    if flags & O_NONBLOCK != 0 {
         Wait::Never
     } else {
         Wait::Block

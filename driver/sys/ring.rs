@@ -113,6 +113,11 @@ impl Ring {
         self.head.load(Acquire) != tail
     }
 
+    /// Have all bytes before `mark` been read by now?
+    pub fn is_drained(&self, mark: Mark) -> bool {
+        ring::is_drained(mark.0, self.tail.load(Acquire))
+    }
+
     /// How full the ring is, without a lock: exact for a moment during the call.
     ///
     /// It serves those who are about to sleep until the other side moves. `head` is read before
@@ -291,15 +296,20 @@ impl WriteGuard<'_> {
         }
     }
 
-    /// Shows the staged bytes to the reader, and unlocks.
-    pub fn publish(self) {
+    /// Shows the staged bytes to the reader, and unlocks. Returns where they begin.
+    pub fn publish(self) -> Mark {
         let head = self.ring.head.load(Relaxed);
         // Released: the bytes are there before the reader sees that they are.
         self.ring
             .head
             .store(ring::advance(head, self.staged_bytes), Release);
+        Mark(head)
     }
 }
+
+/// A place in the stream of bytes.
+#[derive(Clone, Copy)]
+pub struct Mark(u32);
 
 /// How far a copy from or to user memory came.
 #[derive(Clone, Copy)]

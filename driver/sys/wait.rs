@@ -9,6 +9,7 @@
 //! Sleeping needs process context without spinlocks; waking may happen anywhere.
 
 use super::atomic::{full_barrier, load_barrier, AtomicBool, AtomicU64, Relaxed};
+use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ptr;
 use kernel::bindings;
@@ -73,52 +74,18 @@ impl WaitQueue {
     /// of the condition cannot be lost. A task that is chosen while a signal arrives reports the
     /// wakeup: the signal stays pending for the next call.
     pub fn sleep(&self, condition: impl Fn() -> bool) -> Sleep {
-        let waiter = Opaque::<Waiter>::uninit();
-        // SAFETY: `waiter` is memory for a `Waiter`, and nobody else knows of it yet. C initialises
-        // the entry, the other field is written here.
-        let entry = unsafe {
-            // The entry is the first field; this pointer may reach the other too.
-            let entry = waiter.get().cast::<bindings::wait_queue_entry>();
-            bindings::init_wait_entry(entry, bindings::WQ_FLAG_EXCLUSIVE as c_int);
-            (*entry).func = Some(choose);
-            (&raw mut (*waiter.get()).is_chosen).write(AtomicBool::new(false));
-            entry
+        let has_slept = Cell::new(false);
+        let on_sleep = || {
+            if !has_slept.replace(true) {
+                self.sleeps.fetch_add(1, Relaxed);
+            }
         };
-        let mut has_slept = false;
-        loop {
-            // SAFETY: The head lives as long as `self`. The entry is initialised and lives on this
-            // stack frame, and `finish_wait` takes it off the queue before the frame ends.
-            let is_signalled = unsafe {
-                bindings::prepare_to_wait_event(self.head.get(), entry, TASK_INTERRUPTIBLE)
-            } != 0;
-            let end = if condition() {
-                Some(Sleep::NotNeeded)
-            } else if is_signalled {
-                Some(Sleep::Interrupted)
-            } else {
-                if !has_slept {
-                    self.sleeps.fetch_add(1, Relaxed);
-                    has_slept = true;
-                }
-                // SAFETY: Process context without spinlocks (the contract of this type).
-                unsafe { bindings::schedule() };
-                None
-            };
-            // SAFETY: The same head and entry as above.
-            unsafe { bindings::finish_wait(self.head.get(), entry) };
-            // SAFETY: The waiter is initialised. Its waker is done with it: `finish_wait` found the
-            // entry off the queue or took the lock under which wakers work.
-            if unsafe { &(*waiter.get()).is_chosen }.load(Relaxed) {
-                if has_slept {
-                    self.wakeups.fetch_add(1, Relaxed);
-                }
-                return Sleep::Woken;
-            }
-            if let Some(end) = end {
-                return end;
-            }
-            // Woken by a signal, which the next round finds, or by nobody in particular.
+        // SAFETY: The head is initialised and lives as long as `self`.
+        let end = unsafe { sleep_on(self.head.get(), Exclusive::Yes, condition, on_sleep) };
+        if end == Sleep::Woken && has_slept.get() {
+            self.wakeups.fetch_add(1, Relaxed);
         }
+        end
     }
 
     /// Is there anybody to wake? A full barrier comes first: what was stored before this call is
@@ -201,12 +168,75 @@ impl<'open> PollTable<'open> {
     }
 }
 
+/// Does a wakeup of one stop at this sleeper (`WQ_FLAG_EXCLUSIVE`)?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exclusive {
+    Yes,
+    No,
+}
+
+/// [`WaitQueue::sleep`] on any wait queue of the kernel. `on_sleep` is called each time before the
+/// task gives up the processor.
+///
+/// # Safety
+///
+/// `head` must be initialised and live until this returns.
+pub(super) unsafe fn sleep_on(
+    head: *mut bindings::wait_queue_head,
+    exclusive: Exclusive,
+    condition: impl Fn() -> bool,
+    on_sleep: impl Fn(),
+) -> Sleep {
+    let flags = match exclusive {
+        Exclusive::Yes => bindings::WQ_FLAG_EXCLUSIVE as c_int,
+        Exclusive::No => 0,
+    };
+    let waiter = Opaque::<Waiter>::uninit();
+    // SAFETY: `waiter` is memory for a `Waiter`, and nobody else knows of it yet. C initialises the
+    // entry, the other field is written here.
+    let entry = unsafe {
+        // The entry is the first field; this pointer may reach the other too.
+        let entry = waiter.get().cast::<bindings::wait_queue_entry>();
+        bindings::init_wait_entry(entry, flags);
+        (*entry).func = Some(choose);
+        (&raw mut (*waiter.get()).is_chosen).write(AtomicBool::new(false));
+        entry
+    };
+    loop {
+        // SAFETY: The head is valid as the caller promises. The entry is initialised and lives on
+        // this stack frame, and `finish_wait` takes it off the queue before the frame ends.
+        let is_signalled =
+            unsafe { bindings::prepare_to_wait_event(head, entry, TASK_INTERRUPTIBLE) } != 0;
+        let end = if condition() {
+            Some(Sleep::NotNeeded)
+        } else if is_signalled {
+            Some(Sleep::Interrupted)
+        } else {
+            on_sleep();
+            // SAFETY: Process context without spinlocks (the contract of this file).
+            unsafe { bindings::schedule() };
+            None
+        };
+        // SAFETY: The same head and entry as above.
+        unsafe { bindings::finish_wait(head, entry) };
+        // SAFETY: The waiter is initialised. Its waker is done with it: `finish_wait` found the entry
+        // off the queue or took the lock under which wakers work.
+        if unsafe { &(*waiter.get()).is_chosen }.load(Relaxed) {
+            return Sleep::Woken;
+        }
+        if let Some(end) = end {
+            return end;
+        }
+        // Woken by a signal, which the next round finds, or by nobody in particular.
+    }
+}
+
 /// Wakes the sleeper behind `entry` and remembers that it was a wakeup that did so.
 ///
 /// # Safety
 ///
 /// Called by the wait queue core only, under the queue's lock, for an entry made by
-/// [`WaitQueue::sleep`].
+/// [`sleep_on`].
 unsafe extern "C" fn choose(
     entry: *mut bindings::wait_queue_entry,
     mode: c_uint,

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What Rust cannot reach because bindgen leaves it out, in the smallest pieces: macros with casts
+ * (compared here with the numbers that request.rs and splice.rs write out) and the inside of
+ * struct pipe_inode_info.
+ */
+#include <linux/build_bug.h>
+#include <linux/fs.h>
+#include <linux/pipe_fs_i.h>
+#include <linux/splice.h>
+
+static_assert((__force unsigned int)FMODE_READ == 1 << 0);
+static_assert((__force unsigned int)FMODE_WRITE == 1 << 1);
+static_assert((__force unsigned int)FMODE_NOWAIT == 1 << 27);
+static_assert(IOCB_NOWAIT == 0x8);
+static_assert(IOCB_NOSIGNAL == 0x100);
+static_assert(SPLICE_F_NONBLOCK == 0x2);
+
+bool kpipe_target_is_full(struct pipe_inode_info *pipe);
+bool kpipe_target_is_broken(struct pipe_inode_info *pipe);
+struct wait_queue_head *kpipe_target_wait(struct pipe_inode_info *pipe);
+
+/* Has a pipe no free slot? May be called without its lock, like pipe_writable() in fs/pipe.c. */
+bool kpipe_target_is_full(struct pipe_inode_info *pipe)
+{
+	union pipe_index index = { .head_tail = READ_ONCE(pipe->head_tail) };
+
+	return pipe_full(index.head, index.tail, READ_ONCE(pipe->max_usage));
+}
+
+/* Has a pipe no readers? */
+bool kpipe_target_is_broken(struct pipe_inode_info *pipe)
+{
+	return !READ_ONCE(pipe->readers);
+}
+
+/* Where the writers of a pipe wait. */
+struct wait_queue_head *kpipe_target_wait(struct pipe_inode_info *pipe)
+{
+	return &pipe->wr_wait;
+}

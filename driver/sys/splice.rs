@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! splice(2) and sendfile(2) between a device file and a real pipe.
+//!
+//! The generic functions do the copying, but they call the driver's read and write with the *pipe's*
+//! mutex held. A driver that sleeps there makes every other user of that pipe hang, uninterruptibly.
+//! A FIFO waits without it, and so do these: they wait first, and copy when there is something to
+//! copy. (If another reader or writer of the device is quicker in between, the copying waits with the
+//! mutex after all, as in any driver.)
+//!
+//! Process context; called by `fs/splice.c`.
+
+use super::chardev::OpenFile;
+use super::task;
+use super::wait::{sleep_on, Exclusive, Sleep};
+use crate::model::ends::Wait;
+use kernel::bindings::{self, pipe_inode_info};
+use kernel::prelude::*;
+
+/// `SPLICE_F_NONBLOCK`, compared with the header in helpers.c.
+const NONBLOCK: c_uint = 0x2;
+
+extern "C" {
+    // include/linux/pipe_fs_i.h
+    fn pipe_lock(pipe: *mut pipe_inode_info);
+    fn pipe_unlock(pipe: *mut pipe_inode_info);
+    // helpers.c
+    fn kpipe_target_is_full(pipe: *mut pipe_inode_info) -> bool;
+    fn kpipe_target_is_broken(pipe: *mut pipe_inode_info) -> bool;
+    fn kpipe_target_wait(pipe: *mut pipe_inode_info) -> *mut bindings::wait_queue_head;
+}
+
+/// From the device into a pipe.
+///
+/// # Safety
+///
+/// Arguments as for `splice_read` of `struct file_operations`: all valid, `pipe` locked. `private` is
+/// the private data of `file`.
+pub(super) unsafe fn read<F: OpenFile>(
+    private: &F,
+    file: *mut bindings::file,
+    position: *mut bindings::loff_t,
+    pipe: *mut pipe_inode_info,
+    len_bytes: usize,
+    flags: c_uint,
+    wait: Wait,
+) -> Result<isize> {
+    // SAFETY: The caller passes a valid, locked pipe; it stays valid, because the caller's file
+    // descriptor holds it.
+    while unsafe { kpipe_target_is_full(pipe) } || private.await_data(Wait::Never) == Err(EAGAIN) {
+        if flags & NONBLOCK != 0 || wait == Wait::Never {
+            return Err(EAGAIN);
+        }
+        // SAFETY: The lock is held, and is taken again before anything else is done with the pipe.
+        unsafe { pipe_unlock(pipe) };
+        let waited = private
+            .await_data(Wait::Block)
+            // SAFETY: The pipe is valid, and its lock is not held.
+            .and_then(|()| unsafe { await_space(pipe) });
+        // SAFETY: As above.
+        unsafe { pipe_lock(pipe) };
+        waited?;
+        // SAFETY: The pipe is valid and locked.
+        if unsafe { kpipe_target_is_broken(pipe) } {
+            task::send_sigpipe();
+            return Err(EPIPE);
+        }
+    }
+    // SAFETY: The caller's contract, and the pipe is locked as it was.
+    Ok(unsafe { bindings::copy_splice_read(file, position, pipe, len_bytes, flags) })
+}
+
+/// Waits until a pipe has a free slot, or no readers.
+///
+/// # Safety
+///
+/// `pipe` must be valid and not locked by the calling task.
+unsafe fn await_space(pipe: *mut pipe_inode_info) -> Result {
+    // SAFETY: The caller's contract; both look at single fields.
+    let is_over = || unsafe { !kpipe_target_is_full(pipe) || kpipe_target_is_broken(pipe) };
+    while !is_over() {
+        // SAFETY: The wait queue is part of the pipe. Not exclusive: this is not the writer who
+        // would pass a wakeup on, as `fs/pipe.c` wants it.
+        match unsafe { sleep_on(kpipe_target_wait(pipe), Exclusive::No, is_over, || ()) } {
+            Sleep::Interrupted => return Err(ERESTARTSYS),
+            Sleep::Woken | Sleep::NotNeeded => {}
+        }
+    }
+    Ok(())
+}
+
+/// From a pipe into the device. Short when the device is full, as for a FIFO.
+///
+/// # Safety
+///
+/// Arguments as for `splice_write` of `struct file_operations`: all valid, `pipe` not locked.
+/// `private` is the private data of `file`.
+pub(super) unsafe fn write<F: OpenFile>(
+    private: &F,
+    pipe: *mut pipe_inode_info,
+    file: *mut bindings::file,
+    position: *mut bindings::loff_t,
+    len_bytes: usize,
+    flags: c_uint,
+    wait: Wait,
+) -> Result<isize> {
+    let mut wait = if flags & NONBLOCK != 0 {
+        Wait::Never
+    } else {
+        wait
+    };
+    let mut done_bytes = 0;
+    while done_bytes < len_bytes {
+        let room_bytes = match private.await_room(wait) {
+            Ok(room_bytes) => room_bytes,
+            Err(_) if done_bytes > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let now_bytes = room_bytes.min(len_bytes - done_bytes);
+        // SAFETY: The caller's contract.
+        let moved =
+            unsafe { bindings::iter_file_splice_write(pipe, file, position, now_bytes, flags) };
+        match usize::try_from(moved) {
+            Ok(moved_bytes) => done_bytes += moved_bytes,
+            Err(_) if done_bytes > 0 => break,
+            Err(_) => return Ok(moved),
+        }
+        if moved.unsigned_abs() < now_bytes {
+            // The pipe has no more.
+            break;
+        }
+        wait = Wait::Never;
+    }
+    Ok(done_bytes as isize)
+}
