@@ -21,9 +21,11 @@ use crate::sys::chardev;
 use core::borrow::Borrow;
 use kernel::prelude::*;
 
+mod counters;
 mod file;
 mod ioctl;
 mod model;
+mod partners;
 mod pipe;
 mod sys;
 // Some of the contract is for user space only.

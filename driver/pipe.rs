@@ -6,8 +6,8 @@
 //!
 //! # Locks
 //!
-//! `ends`, then the read side of the ring, then its write side; each may sleep. Readers and writers
-//! never share a lock: a reader holds the read side while it copies, a writer the write side. Nobody
+//! The one of [`Partners`], then the read side of the ring, then its write side; each may sleep.
+//! Readers and writers never share a lock: a reader holds the read side while it copies, a writer the write side. Nobody
 //! holds any of them while it waits for the queue or for a partner. No task is woken under a lock
 //! that it will take first.
 //!
@@ -19,13 +19,11 @@
 //! was woken and leaves something behind wakes the next one (the baton; compare `wake_next_reader` in
 //! `fs/pipe.c`).
 
-use crate::model::ends::{
-    self, poll, Access, Closed, Ends, NoReader, Opened, PollView, ReadState, Wait, WriteState,
-};
+use crate::counters::{Moved, Part};
+use crate::model::ends::{self, poll, Access, Closed, PollView, ReadState, Wait, WriteState};
 use crate::model::ring::capacity_for;
-use crate::sys::atomic::{
-    Acquire, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Relaxed, Release,
-};
+use crate::partners::Partners;
+use crate::sys::atomic::{AtomicBool, AtomicUsize, Relaxed};
 use crate::sys::request::Request;
 use crate::sys::ring::{Mark, ReadGuard, Ring};
 use crate::sys::task;
@@ -33,22 +31,16 @@ use crate::sys::wait::{new_wait_queue, PollTable, Sleep, WaitQueue};
 use crate::uapi;
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Mutex, MutexGuard};
 
 /// A queue of bytes with any number of readers and writers.
 #[pin_data]
 pub struct Pipe {
     /// The N of `/dev/kpipeN`.
     index: u32,
-    /// Who has the queue open. Holding it also keeps the ring's memory from coming and going.
+    /// Who has the queue open.
     #[pin]
-    ends: Mutex<Ends>,
-    /// What `ends` says, for those who look without the lock. Stored under it.
-    readers: AtomicU32,
-    writers: AtomicU32,
-    reader_opens: AtomicU32,
-    writer_opens: AtomicU32,
-    /// The bytes. It has memory while `ends` counts anybody.
+    partners: Partners,
+    /// The bytes. It has memory while anybody has the queue open.
     #[pin]
     ring: Ring,
     /// Capacity in bytes of the ring's memory, now or when it is next allocated.
@@ -61,9 +53,6 @@ pub struct Pipe {
     /// Writers to a full queue, and pollers of write ends.
     #[pin]
     writable: WaitQueue,
-    /// Openers without a partner.
-    #[pin]
-    partner: WaitQueue,
     read: Moved,
     write: Moved,
 }
@@ -73,95 +62,35 @@ impl Pipe {
     pub fn new(index: u32, capacity_bytes: usize) -> impl PinInit<Self> {
         pin_init!(Self {
             index,
-            ends <- new_mutex!(Ends::default(), "kpipe::ends"),
-            readers: AtomicU32::new(0),
-            writers: AtomicU32::new(0),
-            reader_opens: AtomicU32::new(0),
-            writer_opens: AtomicU32::new(0),
+            partners <- Partners::new(),
             ring <- Ring::new(),
             capacity: AtomicUsize::new(capacity_bytes),
             readable <- new_wait_queue!(c"kpipe::readable"),
             is_polled: AtomicBool::new(false),
             writable <- new_wait_queue!(c"kpipe::writable"),
-            partner <- new_wait_queue!(c"kpipe::partner"),
             read: Moved::new(),
             write: Moved::new(),
         })
     }
 
-    /// Opens an end, as fifo(7) has it: waits for a partner if the access asks for one.
-    ///
-    /// Returns the number of writer opens up to which poll shows no `POLLHUP`, if there is one.
-    /// `ENXIO`: would be a writer without readers. `ENOMEM`: no memory for the ring. `ERESTARTSYS`: a
-    /// signal during the wait; the end does not count any more.
+    /// Opens an end, as fifo(7) has it; see [`Partners::open`]. `ENOMEM`: no memory for the ring.
     pub fn open(&self, access: Access, wait: Wait) -> Result<Option<u32>> {
-        let opened = {
-            let mut ends = self.ends.lock();
-            let mut after = *ends;
-            let opened = after.open(access, wait)?;
-            if ends.is_unused() && !after.is_unused() {
-                self.ring.resize(self.capacity.load(Relaxed))?;
-            }
-            self.set_ends(&mut ends, after);
-            opened
-        };
-        if self.partner.has_sleepers() {
-            self.partner.wake_all();
-        }
-        match opened {
-            Opened::Ready => Ok(None),
-            Opened::ReadyBeforeFirstWriter(opens) => Ok(Some(opens)),
-            Opened::AwaitWriter(opens) => {
-                self.await_partner(access, || self.writer_opens.load(Acquire) != opens)
-            }
-            Opened::AwaitReader(opens) => {
-                self.await_partner(access, || self.reader_opens.load(Acquire) != opens)
-            }
-        }
-    }
-
-    fn await_partner(&self, access: Access, came: impl Fn() -> bool) -> Result<Option<u32>> {
-        while !came() {
-            if self.partner.sleep(&came) == Sleep::Interrupted {
-                let ends = self.ends.lock();
-                // Under the lock nobody can come any more: a partner is not left waiting for a
-                // companion that gave up.
-                if !came() {
-                    self.close_locked(ends, access);
-                    return Err(ERESTARTSYS);
-                }
-            }
-        }
-        Ok(None)
+        let allocate = || self.ring.resize(self.capacity.load(Relaxed));
+        self.partners.open(access, wait, allocate, || self.free())
     }
 
     /// Closes an end that [`open`](Self::open) opened. The last one takes data and memory along.
     pub fn close(&self, access: Access) {
-        self.close_locked(self.ends.lock(), access);
-    }
-
-    fn close_locked(&self, mut ends: MutexGuard<'_, Ends>, access: Access) {
-        let mut after = *ends;
-        let closed = after.close(access);
-        self.set_ends(&mut ends, after);
-        if closed == Closed::LastOfAll {
-            self.ring.free();
-            self.is_polled.store(false, Relaxed);
-        }
-        drop(ends);
-        if closed == Closed::LastOfItsSide {
+        if self.partners.close(access, || self.free()) == Closed::LastOfItsSide {
             // End of file for every reader, a broken pipe for every writer.
             self.readable.wake_all();
             self.writable.wake_all();
         }
     }
 
-    fn set_ends(&self, ends: &mut Ends, after: Ends) {
-        *ends = after;
-        self.readers.store(after.readers, Release);
-        self.writers.store(after.writers, Release);
-        self.reader_opens.store(after.reader_opens, Release);
-        self.writer_opens.store(after.writer_opens, Release);
+    fn free(&self) {
+        self.ring.free();
+        self.is_polled.store(false, Relaxed);
     }
 
     /// read(2): takes what is there, and waits only if there is nothing.
@@ -173,7 +102,7 @@ impl Pipe {
         loop {
             let side = self.ring.lock_read();
             // Writers first, data second: see `read_state`.
-            let writers = self.writers.load(Acquire);
+            let writers = self.partners.writers();
             match ends::read_state(writers, side.queued_bytes()) {
                 ReadState::Data => return self.take(side, to, was_woken),
                 ReadState::Eof => return Ok(0),
@@ -190,7 +119,7 @@ impl Pipe {
 
     /// What a reader waits for: anything but [`ReadState::Empty`].
     fn is_worth_reading(&self) -> bool {
-        self.writers.load(Acquire) == 0 || self.ring.has_data()
+        self.partners.writers() == 0 || self.ring.has_data()
     }
 
     /// Copies out until the user's buffer is full or the ring is empty.
@@ -214,7 +143,9 @@ impl Pipe {
                 break;
             }
         }
-        self.read.count(taken_bytes);
+        if taken_bytes > 0 {
+            self.read.count(taken_bytes, Part::First);
+        }
         drop(side);
         // The baton: who was woken and leaves data behind wakes the next reader.
         if was_woken && self.ring.has_data() && self.readable.has_sleepers() {
@@ -251,7 +182,7 @@ impl Pipe {
         let end = loop {
             // Taken anew for each piece: a fast reader cannot keep other writers out.
             let mut side = self.ring.lock_write();
-            let readers = self.readers.load(Acquire);
+            let readers = self.partners.readers();
             let rest_bytes = len_bytes - done_bytes;
             match ends::write_state(readers, side.room_bytes(), len_bytes, rest_bytes) {
                 WriteState::Broken => break Err(EPIPE),
@@ -269,7 +200,12 @@ impl Pipe {
                     if piece.is_torn() && (ends::is_atomic(len_bytes) || piece.done_bytes == 0) {
                         break Err(EFAULT);
                     }
-                    self.write.count_more(piece.done_bytes, done_bytes == 0);
+                    let part = if done_bytes == 0 {
+                        Part::First
+                    } else {
+                        Part::Later
+                    };
+                    self.write.count(piece.done_bytes, part);
                     let ringful_bytes = side.capacity_bytes();
                     let mark = side.publish();
                     self.tell_readers(mark);
@@ -303,7 +239,7 @@ impl Pipe {
 
     /// What a writer waits for once it sleeps.
     fn is_worth_writing(&self) -> bool {
-        self.readers.load(Acquire) == 0 || ends::is_writable(self.ring.fill().room_bytes)
+        self.partners.readers() == 0 || ends::is_writable(self.ring.fill().room_bytes)
     }
 
     /// Wakes one reader (and the pollers) after bytes from `mark` on were written.
@@ -368,8 +304,8 @@ impl Pipe {
             self.writable.register(table);
         }
         // Writers before data, as in `read_state`: no `POLLHUP` that hides a last `POLLIN`.
-        let (readers, writers) = (self.readers.load(Acquire), self.writers.load(Acquire));
-        let writer_opens = self.writer_opens.load(Acquire);
+        let (readers, writers) = (self.partners.readers(), self.partners.writers());
+        let writer_opens = self.partners.writer_opens();
         let fill = self.ring.fill();
         ends::poll_mask(
             access,
@@ -392,18 +328,18 @@ impl Pipe {
     /// [`uapi::IOC_RESIZE`].
     pub fn resize(&self, wanted_bytes: u64) -> Result<usize> {
         let capacity_bytes = capacity_for(wanted_bytes).ok_or(EINVAL)?;
-        {
-            let ends = self.ends.lock();
+        self.partners.while_fixed(|is_open| {
             let is_growing = capacity_bytes > self.capacity.load(Relaxed);
             let is_above_limit = capacity_bytes as u64 > uapi::UNPRIVILEGED_CAPACITY_BYTES;
             if is_growing && is_above_limit && !task::may_exceed_limits() {
                 return Err(EPERM);
             }
-            if !ends.is_unused() {
+            if is_open {
                 self.ring.resize(capacity_bytes)?;
             }
             self.capacity.store(capacity_bytes, Relaxed);
-        }
+            Ok(())
+        })?;
         self.writable.wake_all();
         Ok(capacity_bytes)
     }
@@ -414,8 +350,8 @@ impl Pipe {
             size: size_of::<uapi::Info>() as u32,
             version: uapi::VERSION,
             index: self.index,
-            readers: self.readers.load(Relaxed),
-            writers: self.writers.load(Relaxed),
+            readers: self.partners.readers(),
+            writers: self.partners.writers(),
             reserved: 0,
             capacity_bytes: self.capacity.load(Relaxed) as u64,
             queued_bytes: self.queued_bytes() as u64,
@@ -442,59 +378,3 @@ const DATA: u32 = poll::IN | poll::RDNORM;
 
 /// What writers are woken for.
 const ROOM: u32 = poll::OUT | poll::WRNORM;
-
-/// Bytes and operations of one side. Counted under the lock of that side, read without it.
-struct Moved {
-    bytes: AtomicU64,
-    operations: AtomicU64,
-}
-
-impl Moved {
-    fn new() -> Self {
-        Self {
-            bytes: AtomicU64::new(0),
-            operations: AtomicU64::new(0),
-        }
-    }
-
-    /// A whole operation.
-    fn count(&self, len_bytes: usize) {
-        self.count_more(len_bytes, true);
-    }
-
-    /// Part of an operation, perhaps its first.
-    fn count_more(&self, len_bytes: usize, is_first: bool) {
-        if len_bytes == 0 {
-            return;
-        }
-        // Load and store and no atomic addition: the lock keeps other writers of these away. They
-        // wrap, in theory, as counters do.
-        let bytes = self.bytes.load(Relaxed).wrapping_add(len_bytes as u64);
-        self.bytes.store(bytes, Relaxed);
-        if is_first {
-            let operations = self.operations.load(Relaxed).wrapping_add(1);
-            self.operations.store(operations, Relaxed);
-        }
-    }
-
-    fn counters(&self, queue: &WaitQueue) -> uapi::Counters {
-        uapi::Counters {
-            bytes: self.bytes.load(Relaxed),
-            operations: self.operations.load(Relaxed),
-            sleeps: queue.sleeps.load(Relaxed),
-            wakeups: queue.wakeups.load(Relaxed),
-        }
-    }
-
-    fn reset(&self, queue: &WaitQueue) {
-        for counter in [&self.bytes, &self.operations, &queue.sleeps, &queue.wakeups] {
-            counter.store(0, Relaxed);
-        }
-    }
-}
-
-impl From<NoReader> for Error {
-    fn from(_: NoReader) -> Error {
-        ENXIO
-    }
-}

@@ -205,11 +205,10 @@ pub(super) unsafe fn sleep_on(
     loop {
         // SAFETY: The head is valid as the caller promises. The entry is initialised and lives on
         // this stack frame, and `finish_wait` takes it off the queue before the frame ends.
-        let is_signalled =
-            unsafe { bindings::prepare_to_wait_event(head, entry, TASK_INTERRUPTIBLE) } != 0;
+        let signal = unsafe { bindings::prepare_to_wait_event(head, entry, TASK_INTERRUPTIBLE) };
         let end = if condition() {
             Some(Sleep::NotNeeded)
-        } else if is_signalled {
+        } else if signal != 0 {
             Some(Sleep::Interrupted)
         } else {
             on_sleep();

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who has a queue open, and the wait of an opener for its partner (fifo(7)).
+//!
+//! [`Partners`] wraps `model/ends.rs` in a lock and a wait queue. `pipe.rs` owns one per queue and
+//! passes in what belongs to the first open and the last close. Process context; may sleep.
+
+use crate::model::ends::{Access, Closed, Ends, NoReader, Opened, Wait};
+use crate::sys::atomic::{Acquire, AtomicU32, Release};
+use crate::sys::wait::{new_wait_queue, Sleep, WaitQueue};
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex, MutexGuard};
+
+/// The open ends of one queue.
+#[pin_data]
+pub struct Partners {
+    /// Nobody who waits for a partner holds this lock.
+    #[pin]
+    ends: Mutex<Ends>,
+    /// What `ends` says, for those who look without the lock. Stored under it.
+    readers: AtomicU32,
+    writers: AtomicU32,
+    reader_opens: AtomicU32,
+    writer_opens: AtomicU32,
+    /// Openers without a partner.
+    #[pin]
+    waiting: WaitQueue,
+}
+
+impl Partners {
+    /// Of a queue that nobody has open.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            ends <- new_mutex!(Ends::default(), "kpipe::ends"),
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            reader_opens: AtomicU32::new(0),
+            writer_opens: AtomicU32::new(0),
+            waiting <- new_wait_queue!(c"kpipe::partner"),
+        })
+    }
+
+    /// Counts an end in, and waits for a partner if the access asks for one.
+    ///
+    /// `first` is called under the lock if nobody had the queue open; if it fails, nothing happened.
+    /// Returns the number of writer opens up to which poll shows no `POLLHUP`, if there is one.
+    ///
+    /// `ENXIO`: would be a writer without readers. `ERESTARTSYS`: a signal during the wait; the end is
+    /// counted out again, see [`close`](Self::close) for `last`.
+    pub fn open(
+        &self,
+        access: Access,
+        wait: Wait,
+        first: impl FnOnce() -> Result,
+        last: impl FnOnce(),
+    ) -> Result<Option<u32>> {
+        let opened = {
+            let mut ends = self.ends.lock();
+            let mut after = *ends;
+            let opened = after.open(access, wait)?;
+            if ends.is_unused() && !after.is_unused() {
+                first()?;
+            }
+            self.set(&mut ends, after);
+            opened
+        };
+        if self.waiting.has_sleepers() {
+            self.waiting.wake_all();
+        }
+        match opened {
+            Opened::Ready => Ok(None),
+            Opened::ReadyBeforeFirstWriter(opens) => Ok(Some(opens)),
+            Opened::AwaitWriter(opens) => self.wait(access, || self.writer_opens() != opens, last),
+            Opened::AwaitReader(opens) => {
+                self.wait(access, || self.reader_opens.load(Acquire) != opens, last)
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        access: Access,
+        came: impl Fn() -> bool,
+        last: impl FnOnce(),
+    ) -> Result<Option<u32>> {
+        while !came() {
+            if self.waiting.sleep(&came) == Sleep::Interrupted {
+                let ends = self.ends.lock();
+                // Nobody can come while the lock is held: either there is a partner and this open
+                // succeeds, or a later one will not count on this end.
+                if !came() {
+                    // Nobody on the other side sleeps and has to be told: it would be the partner.
+                    self.close_locked(ends, access, last);
+                    return Err(ERESTARTSYS);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts an end out. `last` is called under the lock if nobody has the queue open any more.
+    pub fn close(&self, access: Access, last: impl FnOnce()) -> Closed {
+        self.close_locked(self.ends.lock(), access, last)
+    }
+
+    fn close_locked(
+        &self,
+        mut ends: MutexGuard<'_, Ends>,
+        access: Access,
+        last: impl FnOnce(),
+    ) -> Closed {
+        let mut after = *ends;
+        let closed = after.close(access);
+        self.set(&mut ends, after);
+        if closed == Closed::LastOfAll {
+            last();
+        }
+        closed
+    }
+
+    fn set(&self, ends: &mut Ends, after: Ends) {
+        *ends = after;
+        self.readers.store(after.readers, Release);
+        self.writers.store(after.writers, Release);
+        self.reader_opens.store(after.reader_opens, Release);
+        self.writer_opens.store(after.writer_opens, Release);
+    }
+
+    /// Calls `work` with the answer to whether anybody has the queue open, which stays true until
+    /// `work` returns.
+    pub fn while_fixed<R>(&self, work: impl FnOnce(bool) -> R) -> R {
+        let ends = self.ends.lock();
+        work(!ends.is_unused())
+    }
+
+    /// Open read ends, without a lock.
+    pub fn readers(&self) -> u32 {
+        self.readers.load(Acquire)
+    }
+
+    /// Open write ends, without a lock.
+    pub fn writers(&self) -> u32 {
+        self.writers.load(Acquire)
+    }
+
+    /// Write ends ever opened, without a lock.
+    pub fn writer_opens(&self) -> u32 {
+        self.writer_opens.load(Acquire)
+    }
+}
+
+impl From<NoReader> for Error {
+    fn from(_: NoReader) -> Error {
+        ENXIO
+    }
+}
