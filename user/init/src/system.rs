@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+
+//! The small system that a command expects: file systems, devices, a loopback network.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{symlink, PermissionsExt};
+use std::process::Command;
+
+use nix::errno::Errno;
+use nix::mount::{mount as mount_one, MsFlags};
+use nix::unistd::sethostname;
+
+use crate::command::PATH;
+use crate::Error;
+
+/// Type, place and options, in this order; the ones below /dev need /dev. Not /tmp and /run: the
+/// root is in memory already, and a mount would hide what `--add` has put there.
+const MOUNTS: [(&str, &str, &str); 7] = [
+    ("devtmpfs", "/dev", "mode=755"),
+    ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666"),
+    ("tmpfs", "/dev/shm", "mode=1777"),
+    ("proc", "/proc", ""),
+    ("sysfs", "/sys", ""),
+    ("debugfs", "/sys/kernel/debug", ""),
+    ("tracefs", "/sys/kernel/tracing", ""),
+];
+
+/// Mounts the file systems.
+pub fn mount() -> Result<(), Error> {
+    for (kind, place, options) in MOUNTS {
+        // sysfs has the places of its own already.
+        fs::create_dir_all(place).or_else(|error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Ok(()),
+            _ => Err(error),
+        })?;
+        match mount_one(
+            Some(kind),
+            place,
+            Some(kind),
+            MsFlags::empty(),
+            Some(options),
+        ) {
+            // A kernel without this one can still do everything else.
+            Ok(()) | Err(Errno::ENODEV | Errno::ENOENT) => {}
+            Err(errno) => return Err(format!("{place}: {errno}").into()),
+        }
+    }
+    for (target, link) in [
+        ("/proc/self/fd", "/dev/fd"),
+        ("/proc/self/fd/0", "/dev/stdin"),
+        ("/proc/self/fd/1", "/dev/stdout"),
+        ("/proc/self/fd/2", "/dev/stderr"),
+    ] {
+        symlink(target, link)?;
+    }
+    fs::set_permissions("/tmp", Permissions::from_mode(0o1777))?;
+    Ok(())
+}
+
+/// Sets the host name and brings the loopback network up.
+pub fn configure() -> Result<(), Error> {
+    sethostname("kpipe-vm")?;
+    let status = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .env("PATH", PATH)
+        .status()?;
+    if !status.success() {
+        return Err("cannot bring the loopback network up".into());
+    }
+    Ok(())
+}
