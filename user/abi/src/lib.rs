@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+
+//! The kpipe driver's interface as user space calls it: [`uapi`] holds the numbers and structures,
+//! this file the safe calls. Used by the library `kpipe` and by the tests in the VM.
+//!
+//! Every call takes any descriptor. One that is not a kpipe queue gives `ENOTTY`, and changes
+//! nothing: no other driver answers to [`uapi::IOC_TYPE`].
+
+#[path = "../../../driver/uapi.rs"]
+pub mod uapi;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::ioctl::ioctl_num_type;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd};
+
+// The numbers in uapi.rs against nix's encoder of ioctl(2) numbers, which follows
+// include/uapi/asm-generic/ioctl.h independently of ours.
+const _: () = {
+    use nix::{request_code_none, request_code_readwrite};
+    let info = request_code_readwrite!(uapi::IOC_TYPE, 1, size_of::<uapi::Info>());
+    assert!(uapi::IOC_INFO as ioctl_num_type == info);
+    assert!(uapi::IOC_RESIZE as ioctl_num_type == request_code_none!(uapi::IOC_TYPE, 2));
+    assert!(uapi::IOC_RESET_COUNTERS as ioctl_num_type == request_code_none!(uapi::IOC_TYPE, 3));
+};
+
+/// What the driver tells about the queue behind `fd` ([`uapi::IOC_INFO`]).
+///
+/// # Errors
+/// `ENOTTY`: not a kpipe queue. `EINVAL`: the driver has another layout of [`uapi::Info`].
+pub fn info(fd: impl AsFd) -> nix::Result<uapi::Info> {
+    let mut info = uapi::Info {
+        size: size_of::<uapi::Info>() as u32,
+        ..Default::default()
+    };
+    // SAFETY: the descriptor is open for as long as `fd` is borrowed; `info` is exclusively ours and
+    // as large as the request number says (asserted above); every bit pattern is a valid `Info`.
+    unsafe { raw::info(fd.as_fd().as_raw_fd(), &mut info) }?;
+    Ok(info)
+}
+
+/// Bytes that are in the queue (or pipe, or socket) behind `fd` and not yet read (`FIONREAD`).
+///
+/// # Errors
+/// `ENOTTY`: the file knows no such call.
+pub fn queued_bytes(fd: impl AsFd) -> nix::Result<u64> {
+    let mut len_bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as `fd` is borrowed; FIONREAD stores one int
+    // (ioctl_tty(2), pipe(7)), which is what `len_bytes` is.
+    unsafe { raw::fionread(fd.as_fd().as_raw_fd(), &mut len_bytes) }?;
+    u64::try_from(len_bytes).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// Gives the queue behind `fd` room for `capacity_bytes` ([`uapi::IOC_RESIZE`], which lists the
+/// errors) and returns the capacity that it has now: a power of two, never less.
+pub fn resize(fd: impl AsFd, capacity_bytes: u64) -> nix::Result<u64> {
+    // The argument is one machine word. What does not fit (32-bit programs only) is far above
+    // uapi::MAX_CAPACITY_BYTES, so it gets the driver's own answer to that.
+    let word = libc::c_ulong::try_from(capacity_bytes).map_err(|_| Errno::EINVAL)?;
+    call_with_word(fd, uapi::IOC_RESIZE, word).map(u64::from)
+}
+
+/// Sets all counters of the queue behind `fd` to zero ([`uapi::IOC_RESET_COUNTERS`]).
+///
+/// # Errors
+/// `ENOTTY`: not a kpipe queue.
+pub fn reset_counters(fd: impl AsFd) -> nix::Result<()> {
+    call_with_word(fd, uapi::IOC_RESET_COUNTERS, 0).map(drop)
+}
+
+/// ioctl(2) with its third argument passed by value, as a whole machine word.
+///
+/// nix's `ioctl_write_int_bad!` passes an `int`, which leaves the upper half of the word undefined
+/// (and cannot carry 2^31 and more); its `ioctl_none!` passes nothing at all, where the driver
+/// checks for 0.
+fn call_with_word(fd: impl AsFd, request: u32, word: libc::c_ulong) -> nix::Result<u32> {
+    // SAFETY: the descriptor is open for as long as `fd` is borrowed. The kpipe driver takes the
+    // argument of these two requests as a number, and no other driver knows the requests, so that
+    // nobody dereferences it.
+    let answer = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as ioctl_num_type, word) };
+    Errno::result(answer).map(libc::c_int::unsigned_abs)
+}
+
+/// The calls as nix generates them.
+mod raw {
+    nix::ioctl_readwrite!(info, super::uapi::IOC_TYPE, 1, super::uapi::Info);
+    nix::ioctl_read_bad!(fionread, nix::libc::FIONREAD, nix::libc::c_int);
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+
+//! The `kpipe` command: try, feed, drain, watch, set and measure the queues of the kpipe module.
+//!
+//! `main` prints and exits; each verb is one module with its arguments and a `run`. The bytes go
+//! through the library `kpipe`; what the verbs share stands below the line.
+
+mod bench;
+mod demo;
+mod recv;
+mod send;
+mod set;
+mod stat;
+// ---
+mod channel;
+mod failure;
+mod process;
+mod sys;
+mod terminal;
+mod units;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Tools for the queues of the kpipe kernel module.
+///
+/// A queue is a character device that behaves as a named FIFO does. It is named by its number (0),
+/// its name (kpipe0) or its path (/dev/kpipe0); a FIFO's path works too where nothing but a FIFO is
+/// needed.
+#[derive(Parser)]
+#[command(name = "kpipe", version, after_help = EXIT_STATUS, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 success, 1 failure, 2 wrong usage. \
+    `kpipe VERB --help` explains a verb and gives examples.";
+
+#[derive(Subcommand)]
+enum Verb {
+    Demo(demo::Args),
+    Send(send::Args),
+    Recv(recv::Args),
+    Stat(stat::Args),
+    Set(set::Args),
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    sys::restore_default_sigpipe();
+    let result = match Cli::parse().verb {
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Send(args) => send::run(&args),
+        Verb::Recv(args) => recv::run(&args),
+        Verb::Stat(args) => stat::run(&args),
+        Verb::Set(args) => set::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("kpipe: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

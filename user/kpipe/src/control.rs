@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+
+//! [`Control`]: what every open descriptor of a queue can ask and set; [`Monitor`]: a descriptor
+//! that can do nothing else.
+
+use crate::{Error, Info, Queue, Result};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The ioctl(2) calls of the driver. Every end and every [`Monitor`] has them.
+pub trait Control: AsFd {
+    /// The queue that was opened.
+    fn queue(&self) -> &Queue;
+
+    /// State and counters of the queue.
+    fn info(&self) -> Result<Info> {
+        kpipe_abi::info(self).map_err(|errno| Error::of_info(self.queue(), errno))
+    }
+
+    /// Bytes in the queue (`FIONREAD`).
+    fn queued_bytes(&self) -> Result<u64> {
+        kpipe_abi::queued_bytes(self)
+            .map_err(|errno| Error::of_call(self.queue(), "FIONREAD", errno))
+    }
+
+    /// Gives the queue room for at least `capacity_bytes`; queued data survives. Returns the actual
+    /// capacity in bytes: a power of two, at least one page.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if more is queued than would fit, [`Error::CapacityNotPermitted`] and
+    /// [`Error::CapacityTooLarge`] above the limits.
+    fn resize(&self, capacity_bytes: u64) -> Result<u64> {
+        kpipe_abi::resize(self, capacity_bytes)
+            .map_err(|errno| Error::of_resize(self.queue(), capacity_bytes, errno))
+    }
+
+    /// Sets the counters of [`Info::read`] and [`Info::write`] to zero.
+    fn reset_counters(&self) -> Result<()> {
+        kpipe_abi::reset_counters(self)
+            .map_err(|errno| Error::of_call(self.queue(), "reset", errno))
+    }
+}
+
+/// A descriptor for [`Control`] alone. Those who use the queue do not notice it: it is neither a
+/// reader nor a writer, so it releases nobody who waits for a partner, and neither delays nor
+/// causes an end of file or a broken pipe when it closes.
+#[derive(Debug)]
+pub struct Monitor {
+    queue: Queue,
+    fd: OwnedFd,
+}
+
+impl Monitor {
+    pub(crate) fn new(queue: Queue, fd: OwnedFd) -> Self {
+        Self { queue, fd }
+    }
+}
+
+impl Control for Monitor {
+    fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
