@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+
+//! How slow this kernel is: deadlines grow and amounts of data shrink by one factor.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Environment variable that overrides the factor.
+const VARIABLE: &str = "KPIPE_TEST_SCALE";
+
+/// The factor on a kernel with KASAN and lockdep, measured against the same kernel without.
+const DEBUG_KERNEL: u32 = 8;
+
+/// A deadline of this length on a fast kernel, here.
+pub fn patience(on_a_fast_kernel: Duration) -> Duration {
+    on_a_fast_kernel * factor()
+}
+
+/// As many bytes (or rounds) as this on a fast kernel, here; at least 1.
+pub fn amount(on_a_fast_kernel: usize) -> usize {
+    (on_a_fast_kernel / factor() as usize).max(1)
+}
+
+fn factor() -> u32 {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    *FACTOR.get_or_init(|| match std::env::var(VARIABLE) {
+        Ok(text) => text.parse().ok().filter(|&n| n > 0).unwrap_or_else(|| {
+            eprintln!("kpipe-tests: {VARIABLE}={text:?} is no positive whole number");
+            std::process::exit(2);
+        }),
+        // A kernel with CONFIG_LOCKDEP shows its graph here (kernel/locking/lockdep_proc.c).
+        Err(_) if Path::new("/proc/lockdep").exists() => DEBUG_KERNEL,
+        Err(_) => 1,
+    })
+}

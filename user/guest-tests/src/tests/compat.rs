@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+
+//! ioctl(2) of 32-bit programs on the 64-bit kernel: the same structures, by `compat_ioctl`.
+
+use std::os::fd::AsFd;
+
+use kpipe_abi::uapi::{self, Info};
+
+use crate::tools::compat::{ioctl_at, ioctl_value};
+use crate::tools::memory::{Mapping, Page, Span};
+use crate::tools::needs;
+use crate::tools::prelude::*;
+
+/// The table.
+pub const TESTS: &[Test] = &[
+    // 32-bit programs on a 64-bit kernel work.
+    each!(fionread_works).needs(needs::compat),
+    device!(info_is_what_a_64_bit_program_gets).needs(needs::compat),
+    device!(resize_works).needs(needs::compat),
+    device!(reset_works).needs(needs::compat),
+    each!(unknown_commands_are_enotty).needs(needs::compat),
+    each!(a_wrong_pointer_is_efault).needs(needs::compat),
+];
+
+const FIONREAD: u32 = nix::libc::FIONREAD as u32;
+
+fn fionread_works(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"abc");
+    let memory = Mapping::low(&[Page::Open]);
+    for end in [&reader, &writer] {
+        memory.store(0, &[0xff; 8]);
+        expect("FIONREAD", ioctl_at(end.as_fd(), FIONREAD, memory.span(0, 4)), Ok(0));
+        expect_bytes("memory", &memory.load(0, 8), &[3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    }
+}
+
+fn info_is_what_a_64_bit_program_gets(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"abc");
+    let size = size_of::<Info>();
+    let memory = Mapping::low(&[Page::Open; 2]);
+    let ask = |span| crate::tools::raw::ioctl_at(reader.as_fd(), uapi::IOC_INFO, span);
+    memory.store(0, &(size as u32).to_ne_bytes());
+    memory.store(4096, &(size as u32).to_ne_bytes());
+    expect("as a 64-bit program", ask(memory.span(0, size)), Ok(0));
+    let at = memory.span(4096, size);
+    expect("as a 32-bit program", ioctl_at(reader.as_fd(), uapi::IOC_INFO, at), Ok(0));
+    expect_bytes("structure", &memory.load(4096, size), &memory.load(0, size));
+}
+
+fn resize_works(q: &Queue) {
+    let (_reader, writer) = q.pair();
+    let resize = |bytes| ioctl_value(writer.as_fd(), uapi::IOC_RESIZE, bytes);
+    expect("resize to 5000", resize(5000), Ok(8192));
+    expect("capacity", writer.capacity(), 8192);
+    expect("resize to 2^32 - 1", resize(u32::MAX), Err(Errno::EINVAL));
+}
+
+fn reset_works(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"x");
+    let reset = |argument| ioctl_value(reader.as_fd(), uapi::IOC_RESET_COUNTERS, argument);
+    expect("with an argument", reset(1), Err(Errno::EINVAL));
+    expect("without", reset(0), Ok(0));
+    expect("bytes written", reader.info().write.bytes, 0);
+}
+
+fn unknown_commands_are_enotty(q: &Queue) {
+    let (reader, _writer) = q.pair();
+    for request in [0, uapi::IOC_RESET_COUNTERS + 1, u32::MAX] {
+        let result = ioctl_value(reader.as_fd(), request, 0);
+        expect(&format!("ioctl {request:#x}"), result, Err(Errno::ENOTTY));
+    }
+}
+
+fn a_wrong_pointer_is_efault(q: &Queue) {
+    let (reader, _writer) = q.pair();
+    let requests: &[u32] = match q.subject() {
+        Subject::Device => &[FIONREAD, uapi::IOC_INFO],
+        Subject::Fifo => &[FIONREAD],
+    };
+    for &request in requests {
+        let forbidden = Mapping::low(&[Page::Forbidden]).all();
+        for span in [Span::NULL, forbidden] {
+            let result = ioctl_at(reader.as_fd(), request, span);
+            expect(&format!("ioctl {request:#x} at {span:?}"), result, Err(Errno::EFAULT));
+        }
+    }
+}

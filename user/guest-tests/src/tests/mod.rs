@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+
+//! The facts. Each file opens with its table: a sentence of what a queue must do, and below it the
+//! tests that prove it. A function that is in no table does not compile without a warning.
+
+mod bad_input;
+mod broken_pipe;
+mod compat;
+mod epoll;
+mod ioctl;
+mod lessons;
+mod module;
+mod open;
+mod poll;
+mod read;
+mod resize;
+mod seek;
+mod splice;
+mod transfer;
+mod uring;
+mod wakeups;
+mod write;
+
+use crate::harness::Test;
+
+/// All tables, in the order in which they run.
+pub const SECTIONS: &[&[Test]] = &[
+    open::TESTS,
+    read::TESTS,
+    write::TESTS,
+    broken_pipe::TESTS,
+    poll::TESTS,
+    epoll::TESTS,
+    uring::TESTS,
+    wakeups::TESTS,
+    ioctl::TESTS,
+    resize::TESTS,
+    compat::TESTS,
+    splice::TESTS,
+    seek::TESTS,
+    bad_input::TESTS,
+    transfer::TESTS,
+    lessons::TESTS,
+    module::TESTS,
+];

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: MIT
+
+//! Opening a queue: who waits for whom, and what becomes of the data. fifo(7), open(2).
+
+use std::os::fd::AsRawFd;
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+
+use crate::tools::actor::wait_until;
+use crate::tools::prelude::*;
+use crate::tools::process::{become_ordinary_user, Process};
+use crate::tools::signals::{self, After, INTERRUPT};
+
+/// The table.
+pub const TESTS: &[Test] = &[
+    // O_RDONLY waits for a writer; with O_NONBLOCK it succeeds at once.
+    each!(rdonly_waits_for_a_writer),
+    each!(rdonly_nonblock_succeeds_without_a_writer),
+    // O_WRONLY waits for a reader; with O_NONBLOCK and no reader: ENXIO.
+    each!(wronly_waits_for_a_reader),
+    each!(wronly_nonblock_without_a_reader_is_enxio),
+    each!(wronly_nonblock_succeeds_with_a_reader),
+    each!(wronly_nonblock_succeeds_while_a_reader_waits_in_open),
+    // O_RDWR never waits and counts as both ends.
+    each!(rdwr_does_not_wait_and_talks_to_itself),
+    each!(rdwr_counts_as_a_reader_and_as_a_writer),
+    each!(rdwr_releases_waiters_of_both_sides),
+    // The wait compares counters of opens: a partner that comes and goes at once releases it.
+    each!(a_writer_that_comes_and_goes_releases_a_waiting_reader),
+    each!(a_reader_that_comes_and_goes_releases_a_waiting_writer),
+    each!(one_writer_releases_all_waiting_readers),
+    // A signal during the wait undoes the count and restarts or gives EINTR.
+    each!(a_signal_ends_the_wait_for_a_writer_and_undoes_the_count),
+    each!(a_signal_ends_the_wait_for_a_reader_and_undoes_the_count),
+    each!(with_sa_restart_the_wait_in_open_goes_on),
+    each!(a_killed_waiter_is_no_reader_any_more),
+    // A second open never disturbs queued data.
+    each!(a_second_open_of_any_kind_keeps_queued_data),
+    // Unread data lives while any descriptor is open, then is freed.
+    each!(unread_data_outlives_its_writer),
+    each!(unread_data_waits_for_the_next_reader_while_a_writer_is_there),
+    each!(unread_data_is_gone_after_the_last_close),
+    // No lock that another open needs is held while waiting.
+    each!(others_open_while_a_reader_waits_in_open),
+    // The node's mode decides who may open it.
+    each!(the_mode_of_the_node_decides_who_may_open_it),
+    // Open file descriptions, not descriptors, are the ends (open(2), dup(2), fork(2)).
+    each!(a_duplicate_keeps_the_end_open),
+    each!(a_child_inherits_the_end_and_keeps_it_open),
+    each!(a_killed_process_closes_its_ends),
+    each!(o_path_is_no_end),
+    each!(access_mode_3_observes_the_device_and_fails_on_a_fifo),
+    each!(creation_flags_make_no_difference),
+];
+
+fn rdonly_waits_for_a_writer(q: &Queue) {
+    let queue = q.clone();
+    let reader = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
+    let writer = q.must_open(OFlag::O_WRONLY);
+    let reader = reader.join().expect("open of the reader");
+    writer.write_all(b"hello");
+    expect("what came through", reader.read(10), Ok(b"hello".to_vec()));
+}
+
+fn rdonly_nonblock_succeeds_without_a_writer(q: &Queue) {
+    q.must_open(OFlag::O_RDONLY | OFlag::O_NONBLOCK);
+}
+
+fn wronly_waits_for_a_reader(q: &Queue) {
+    let queue = q.clone();
+    let writer = Actor::asleep_in(Call::Open, "writer", move || queue.open(OFlag::O_WRONLY));
+    let reader = q.must_open(OFlag::O_RDONLY);
+    let writer = writer.join().expect("open of the writer");
+    writer.write_all(b"hello");
+    expect("what came through", reader.read(10), Ok(b"hello".to_vec()));
+}
+
+fn wronly_nonblock_without_a_reader_is_enxio(q: &Queue) {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+    expect("open", q.open(flags).err(), Some(Errno::ENXIO));
+    // It did not count as a writer either: whoever reads next waits for one.
+    let queue = q.clone();
+    let reader = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
+    q.must_open(OFlag::O_WRONLY);
+    reader.join().expect("open of the reader");
+}
+
+fn wronly_nonblock_succeeds_with_a_reader(q: &Queue) {
+    let _reader = q.reader();
+    q.must_open(OFlag::O_WRONLY | OFlag::O_NONBLOCK);
+}
+
+fn wronly_nonblock_succeeds_while_a_reader_waits_in_open(q: &Queue) {
+    let queue = q.clone();
+    let reader = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
+    q.must_open(OFlag::O_WRONLY | OFlag::O_NONBLOCK);
+    reader.join().expect("open of the reader");
+}
+
+fn rdwr_does_not_wait_and_talks_to_itself(q: &Queue) {
+    let both = q.must_open(OFlag::O_RDWR);
+    both.write_all(b"to myself");
+    expect("read", both.read(100), Ok(b"to myself".to_vec()));
+}
+
+fn rdwr_counts_as_a_reader_and_as_a_writer(q: &Queue) {
+    let both = q.must_open(OFlag::O_RDWR);
+    let writer = q.must_open(OFlag::O_WRONLY | OFlag::O_NONBLOCK);
+    let reader = q.must_open(OFlag::O_RDONLY);
+    writer.close();
+    let reader = reader.nonblocking();
+    expect("read with a writer left", reader.read(1), Err(Errno::EAGAIN));
+    both.close();
+    expect("read with no writer left", reader.read(1), Ok(vec![]));
+}
+
+fn rdwr_releases_waiters_of_both_sides(q: &Queue) {
+    for flags in [OFlag::O_RDONLY, OFlag::O_WRONLY] {
+        let queue = q.clone();
+        let waiter = Actor::asleep_in(Call::Open, "waiter", move || queue.open(flags));
+        let _both = q.must_open(OFlag::O_RDWR);
+        waiter.join().unwrap_or_else(|e| panic!("open with {flags:?}: {e}"));
+    }
+}
+
+fn a_writer_that_comes_and_goes_releases_a_waiting_reader(q: &Queue) {
+    for _ in 0..20 {
+        let queue = q.clone();
+        let reader = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
+        q.must_open(OFlag::O_WRONLY | OFlag::O_NONBLOCK).close();
+        let reader = reader.join().expect("open of the reader");
+        expect("read: the writer is gone", reader.read(1), Ok(vec![]));
+    }
+}
+
+fn a_reader_that_comes_and_goes_releases_a_waiting_writer(q: &Queue) {
+    for _ in 0..20 {
+        let queue = q.clone();
+        let writer = Actor::asleep_in(Call::Open, "writer", move || queue.open(OFlag::O_WRONLY));
+        q.must_open(OFlag::O_RDONLY | OFlag::O_NONBLOCK).close();
+        let writer = writer.join().expect("open of the writer");
+        expect("write: the reader is gone", writer.write(b"x"), Err(Errno::EPIPE));
+    }
+}
+
+fn one_writer_releases_all_waiting_readers(q: &Queue) {
+    let readers: Vec<_> = (0..3)
+        .map(|n| {
+            let queue = q.clone();
+            let part = move || queue.open(OFlag::O_RDONLY);
+            Actor::asleep_in(Call::Open, &format!("reader {n}"), part)
+        })
+        .collect();
+    let _writer = q.must_open(OFlag::O_WRONLY);
+    for reader in readers {
+        reader.join().expect("open of a reader");
+    }
+}
+
+fn a_signal_ends_the_wait_for_a_writer_and_undoes_the_count(q: &Queue) {
+    signals::handle(After::Fail);
+    let queue = q.clone();
+    let reader = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
+    reader.signal(INTERRUPT);
+    expect("open of the reader", reader.join().err(), Some(Errno::EINTR));
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+    expect("open of a writer", q.open(flags).err(), Some(Errno::ENXIO));
+}
+
+fn a_signal_ends_the_wait_for_a_reader_and_undoes_the_count(q: &Queue) {
+    signals::handle(After::Fail);
+    let queue = q.clone();
+    let writer = Actor::asleep_in(Call::Open, "writer", move || queue.open(OFlag::O_WRONLY));
+    writer.signal(INTERRUPT);
+    expect("open of the writer", writer.join().err(), Some(Errno::EINTR));
+    let reader = q.reader().nonblocking();
+    expect("read: no writer is left", reader.read(1), Ok(vec![]));
+}
+
+fn with_sa_restart_the_wait_in_open_goes_on(q: &Queue) {
+    signals::handle(After::Restart);
+    for (flags, partner) in [
+        (OFlag::O_RDONLY, OFlag::O_WRONLY),
+        (OFlag::O_WRONLY, OFlag::O_RDONLY),
+    ] {
+        let queue = q.clone();
+        let waiter = Actor::asleep_in(Call::Open, "waiter", move || queue.open(flags));
+        let handled = signals::handled();
+        waiter.signal(INTERRUPT);
+        wait_until("the signal handled", || signals::handled() == handled + 1);
+        waiter.wait_asleep_in(Call::Open);
+        let _partner = q.must_open(partner);
+        waiter.join().unwrap_or_else(|e| panic!("open with {flags:?}: {e}"));
+    }
+}
+
+fn a_killed_waiter_is_no_reader_any_more(q: &Queue) {
+    let queue = q.clone();
+    let reader = Process::start("reader", move || drop(queue.open(OFlag::O_RDONLY)));
+    reader.wait_asleep_in(Call::Open);
+    reader.signal(Signal::SIGKILL);
+    let status = reader.wait();
+    assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{status:?}");
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+    expect("open of a writer", q.open(flags).err(), Some(Errno::ENXIO));
+}
+
+fn a_second_open_of_any_kind_keeps_queued_data(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let data = pattern(10_000);
+    writer.write_all(&data);
+    let nonblock = OFlag::O_NONBLOCK;
+    for flags in [OFlag::O_RDONLY, OFlag::O_WRONLY, OFlag::O_RDWR] {
+        for flags in [flags, flags | nonblock, flags | OFlag::O_TRUNC, flags | OFlag::O_APPEND] {
+            let _second = q.must_open(flags);
+            expect(&format!("queued after open with {flags:?}"), reader.queued(), data.len());
+        }
+    }
+    expect_bytes("data", &reader.read_all(data.len()), &data);
+}
+
+fn unread_data_outlives_its_writer(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"left behind");
+    writer.close();
+    expect("read", reader.read(100), Ok(b"left behind".to_vec()));
+    expect("then", reader.read(100), Ok(vec![]));
+}
+
+fn unread_data_waits_for_the_next_reader_while_a_writer_is_there(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"for the next");
+    reader.close();
+    let next = q.reader();
+    expect("read by the next reader", next.read(100), Ok(b"for the next".to_vec()));
+}
+
+fn unread_data_is_gone_after_the_last_close(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"nobody reads this");
+    reader.close();
+    writer.close();
+    let (reader, _writer) = q.pair();
+    expect("queued", reader.queued(), 0);
+    expect("read", reader.nonblocking().read(100), Err(Errno::EAGAIN));
+}
+
+fn others_open_while_a_reader_waits_in_open(q: &Queue) {
+    let queue = q.clone();
+    let waiting = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
+    // Another queue, both ways.
+    let (reader, writer) = q.another().pair();
+    writer.write_all(b"x");
+    expect("the other queue", reader.read(1), Ok(b"x".to_vec()));
+    // The same queue: a reader that does not wait, and one that waits too.
+    q.must_open(OFlag::O_RDONLY | OFlag::O_NONBLOCK).close();
+    let queue = q.clone();
+    let second = Actor::asleep_in(Call::Open, "reader 2", move || queue.open(OFlag::O_RDONLY));
+    let _writer = q.must_open(OFlag::O_WRONLY);
+    waiting.join().expect("open of the first reader");
+    second.join().expect("open of the second reader");
+}
+
+fn the_mode_of_the_node_decides_who_may_open_it(q: &Queue) {
+    use std::os::unix::fs::PermissionsExt;
+    let _both = q.must_open(OFlag::O_RDWR);
+    let set_mode = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(q.path(), permissions).expect("chmod");
+    };
+    let before = std::fs::metadata(q.path()).expect("stat").permissions().mode();
+    for (mode, may_read, may_write) in [
+        (0o600, Err(Errno::EACCES), Err(Errno::EACCES)),
+        (0o604, Ok(()), Err(Errno::EACCES)),
+        (0o602, Err(Errno::EACCES), Ok(())),
+        (0o606, Ok(()), Ok(())),
+    ] {
+        set_mode(mode);
+        Process::start("ordinary user", || {
+            become_ordinary_user();
+            for (flags, wanted) in [(OFlag::O_RDONLY, may_read), (OFlag::O_WRONLY, may_write)] {
+                let got = q.open(flags).map(drop);
+                expect(&format!("open with {flags:?} of a node {mode:o}"), got, wanted);
+            }
+        })
+        .wait_success();
+    }
+    set_mode(before);
+}
+
+fn a_duplicate_keeps_the_end_open(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let duplicate = writer.duplicate();
+    writer.close();
+    let reader = reader.nonblocking();
+    expect("read with a duplicate left", reader.read(1), Err(Errno::EAGAIN));
+    duplicate.close();
+    expect("read with none left", reader.read(1), Ok(vec![]));
+}
+
+fn a_child_inherits_the_end_and_keeps_it_open(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (gate_reader, gate) = nix::unistd::pipe().expect("pipe");
+    let child = Process::start("child", || {
+        // Only the parent's copy of this end may keep the gate shut.
+        nix::unistd::close(gate.as_raw_fd()).expect("close");
+        nix::unistd::read(&gate_reader, &mut [0]).expect("the gate opens");
+        writer.write_all(b"from the child");
+    });
+    writer.close();
+    let reader = reader.nonblocking();
+    expect("read while the child has it", reader.read(1), Err(Errno::EAGAIN));
+    drop(gate);
+    child.wait_success();
+    expect("read after the child", reader.read(100), Ok(b"from the child".to_vec()));
+    expect("then", reader.read(100), Ok(vec![]));
+}
+
+fn a_killed_process_closes_its_ends(q: &Queue) {
+    let reader = q.reader();
+    let queue = q.clone();
+    let writer = Process::start("writer", move || {
+        let writer = queue.writer();
+        writer.fill();
+        writer.write_all(b"this write sleeps until the end");
+    });
+    writer.wait_asleep_in(Call::Write);
+    writer.signal(Signal::SIGKILL);
+    writer.wait();
+    let rest = reader.read_all(2 * reader.capacity());
+    expect("bytes before the end of file", rest.len(), reader.capacity());
+}
+
+fn o_path_is_no_end(q: &Queue) {
+    let path = q.must_open(OFlag::O_PATH);
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+    expect("open of a writer", q.open(flags).err(), Some(Errno::ENXIO));
+    expect("read", path.read(1), Err(Errno::EBADF));
+}
+
+fn access_mode_3_observes_the_device_and_fails_on_a_fifo(q: &Queue) {
+    let opened = q.open(OFlag::O_ACCMODE);
+    match q.subject() {
+        Subject::Fifo => expect("open", opened.err(), Some(Errno::EINVAL)),
+        Subject::Device => {
+            let observer = opened.expect("open");
+            let info = observer.info();
+            expect("ends that it counts as", (info.readers, info.writers), (0, 0));
+            expect("read", observer.read(1), Err(Errno::EBADF));
+            expect("write", observer.write(b"x"), Err(Errno::EBADF));
+            let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+            expect("open of a writer", q.open(flags).err(), Some(Errno::ENXIO));
+        }
+    }
+}
+
+fn creation_flags_make_no_difference(q: &Queue) {
+    let (reader, _writer) = q.pair();
+    let writer = q.must_open(OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_APPEND);
+    writer.write_all(b"x");
+    expect("read", reader.read(2), Ok(b"x".to_vec()));
+    let excl = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+    expect("with O_EXCL", q.open(excl).err(), Some(Errno::EEXIST));
+    expect("as a directory", q.open(OFlag::O_DIRECTORY).err(), Some(Errno::ENOTDIR));
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+
+//! splice(2) and sendfile(2), into a queue and out of it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::fcntl::{splice, tee, vmsplice, SpliceFFlags};
+use nix::sys::sendfile::sendfile;
+
+use crate::tools::memory::{Mapping, Page, Span};
+use crate::tools::prelude::*;
+use crate::tools::raw;
+use crate::tools::signals::{self, After, SigpipeWatch, INTERRUPT};
+use crate::tools::subject::scratch_path;
+
+/// The table.
+pub const TESTS: &[Test] = &[
+    // splice works both ways.
+    each!(splice_moves_a_pipe_into_the_queue),
+    each!(splice_moves_the_queue_into_a_pipe),
+    each!(splice_moves_one_queue_into_another_by_way_of_a_pipe),
+    each!(splice_out_waits_for_data),
+    each!(splice_out_returns_0_at_the_end_of_file),
+    each!(splice_out_of_an_empty_nonblocking_queue_is_eagain),
+    each!(splice_f_nonblock_does_not_wait_for_data),
+    each!(splice_in_waits_for_room),
+    each!(splice_in_without_readers_is_epipe_and_sends_sigpipe),
+    each!(splice_out_takes_no_more_than_the_pipe_holds),
+    each!(a_signal_interrupts_a_waiting_splice),
+    each!(a_waiting_splice_leaves_its_pipe_usable),
+    // sendfile works both ways.
+    each!(sendfile_sends_a_file_into_the_queue),
+    each!(sendfile_sends_more_than_the_capacity_while_a_reader_reads),
+    each!(sendfile_out_of_the_queue_reaches_a_pipe_on_the_device_only),
+    each!(the_queue_reaches_a_file_and_a_socket_by_splice),
+    // What no character device can do.
+    each!(offsets_are_refused),
+    each!(tee_and_vmsplice_know_only_pipes),
+    each!(copy_file_range_is_einval),
+];
+
+/// A pipe of this process.
+fn pipe() -> (OwnedFd, OwnedFd) {
+    nix::unistd::pipe().expect("pipe")
+}
+
+/// Splices without offsets and flags.
+fn splice_all(from: impl AsFd, to: impl AsFd, len: usize) -> nix::Result<usize> {
+    splice(from, None, to, None, len, SpliceFFlags::empty())
+}
+
+fn read_exactly(from: OwnedFd, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    File::from(from).read_exact(&mut bytes).expect("read");
+    bytes
+}
+
+fn splice_moves_a_pipe_into_the_queue(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let data = pattern(30_000);
+    File::from(pipe_writer).write_all(&data).expect("write to the pipe");
+    let mut moved = 0;
+    while moved < data.len() {
+        moved += splice_all(&pipe_reader, &writer, data.len()).expect("splice");
+    }
+    expect("bytes moved", moved, data.len());
+    expect_bytes("data", &reader.read_all(data.len()), &data);
+    expect("at the end of the pipe", splice_all(&pipe_reader, &writer, 1), Ok(0));
+}
+
+fn splice_moves_the_queue_into_a_pipe(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let data = pattern(30_000);
+    writer.write_all(&data);
+    let mut moved = 0;
+    while moved < data.len() {
+        moved += splice_all(&reader, &pipe_writer, data.len() - moved).expect("splice");
+    }
+    expect("bytes left", reader.queued(), 0);
+    expect_bytes("data", &read_exactly(pipe_reader, data.len()), &data);
+}
+
+fn splice_moves_one_queue_into_another_by_way_of_a_pipe(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (other_reader, other_writer) = q.another().pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let data = pattern(10_001);
+    writer.write_all(&data);
+    let mut moved = 0;
+    while moved < data.len() {
+        let len = splice_all(&reader, &pipe_writer, 3000).expect("splice out");
+        let mut rest = len;
+        while rest > 0 {
+            rest -= splice_all(&pipe_reader, &other_writer, rest).expect("splice in");
+        }
+        moved += len;
+    }
+    expect_bytes("data", &other_reader.read_all(data.len()), &data);
+}
+
+fn splice_out_waits_for_data(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let part = Actor::asleep_in(Call::Splice, "splicer", move || {
+        splice_all(&reader, &pipe_writer, 100)
+    });
+    writer.write_all(b"now");
+    expect("splice", part.join(), Ok(3));
+    expect_bytes("data", &read_exactly(pipe_reader, 3), b"now");
+}
+
+fn splice_out_returns_0_at_the_end_of_file(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (_pipe_reader, pipe_writer) = pipe();
+    writer.close();
+    expect("splice", splice_all(&reader, &pipe_writer, 100), Ok(0));
+}
+
+fn splice_out_of_an_empty_nonblocking_queue_is_eagain(q: &Queue) {
+    let (reader, _writer) = q.pair();
+    let (_pipe_reader, pipe_writer) = pipe();
+    let reader = reader.nonblocking();
+    expect("splice", splice_all(&reader, &pipe_writer, 100), Err(Errno::EAGAIN));
+}
+
+fn splice_f_nonblock_does_not_wait_for_data(q: &Queue) {
+    let (reader, _writer) = q.pair();
+    let (_pipe_reader, pipe_writer) = pipe();
+    let part = Actor::start("splicer", move || {
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+        splice(&reader, None, &pipe_writer, None, 100, flags)
+    });
+    expect("splice", part.join(), Err(Errno::EAGAIN));
+}
+
+fn splice_in_waits_for_room(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let capacity = writer.fill();
+    let (pipe_reader, pipe_writer) = pipe();
+    File::from(pipe_writer).write_all(b"late").expect("write to the pipe");
+    let part = Actor::asleep_in(Call::Splice, "splicer", move || {
+        splice_all(&pipe_reader, &writer, 100)
+    });
+    reader.read_all(capacity);
+    expect("splice", part.join(), Ok(4));
+    expect("read", reader.read(100), Ok(b"late".to_vec()));
+}
+
+fn splice_in_without_readers_is_epipe_and_sends_sigpipe(q: &Queue) {
+    let (reader, writer) = q.pair();
+    reader.close();
+    let (pipe_reader, pipe_writer) = pipe();
+    File::from(pipe_writer).write_all(b"lost").expect("write to the pipe");
+    let sigpipe = SigpipeWatch::start();
+    expect("splice", splice_all(&pipe_reader, &writer, 100), Err(Errno::EPIPE));
+    expect("SIGPIPE", sigpipe.has_come(), true);
+    expect_bytes("what stays in the pipe", &read_exactly(pipe_reader, 4), b"lost");
+}
+
+fn splice_out_takes_no_more_than_the_pipe_holds(q: &Queue) {
+    let (reader, writer) = q.pair_of(1 << 18);
+    let (pipe_reader, pipe_writer) = pipe();
+    let data = pattern(1 << 18);
+    writer.write_all(&data);
+    let moved = splice_all(&reader, &pipe_writer, data.len()).expect("splice");
+    assert!((1..=65536).contains(&moved), "{moved} bytes moved into a pipe of 65536");
+    expect("bytes left", reader.queued(), data.len() - moved);
+    expect_bytes("moved", &read_exactly(pipe_reader, moved), &data[..moved]);
+    expect_bytes("left", &reader.read_all(data.len() - moved), &data[moved..]);
+}
+
+fn a_signal_interrupts_a_waiting_splice(q: &Queue) {
+    signals::handle(After::Fail);
+    let (reader, writer) = q.pair();
+    let (_pipe_reader, pipe_writer) = pipe();
+    let end = reader.clone();
+    let part = Actor::asleep_in(Call::Splice, "splicer", move || {
+        splice_all(&end, &pipe_writer, 100)
+    });
+    part.signal(INTERRUPT);
+    expect("splice", part.join(), Err(Errno::EINTR));
+    writer.write_all(b"x");
+    expect("the next read", reader.read(2), Ok(b"x".to_vec()));
+}
+
+fn a_waiting_splice_leaves_its_pipe_usable(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let end = pipe_writer.try_clone().expect("dup");
+    let splicer = Actor::asleep_in(Call::Splice, "splicer", move || splice_all(&reader, &end, 100));
+    // Another user of the same pipe, meanwhile.
+    let user = Actor::start("user of the pipe", move || {
+        File::from(pipe_writer).write_all(b"meanwhile").expect("write");
+        read_exactly(pipe_reader.try_clone().expect("dup"), 9)
+    });
+    expect_bytes("through the pipe", &user.join(), b"meanwhile");
+    writer.write_all(b"now");
+    expect("splice", splicer.join(), Err(Errno::EPIPE));
+}
+
+/// A file with these bytes, at its start.
+fn file_with(data: &[u8]) -> File {
+    let path = scratch_path("data");
+    std::fs::write(&path, data).expect("write the file");
+    File::open(path).expect("open the file")
+}
+
+fn sendfile_sends_a_file_into_the_queue(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let data = pattern(50_000);
+    let file = file_with(&data);
+    let mut sent = 0;
+    while sent < data.len() {
+        sent += sendfile(&writer, &file, None, data.len()).expect("sendfile");
+    }
+    expect_bytes("data", &reader.read_all(data.len()), &data);
+}
+
+fn sendfile_sends_more_than_the_capacity_while_a_reader_reads(q: &Queue) {
+    let (reader, writer) = q.pair_of(8192);
+    let data = pattern(300_000);
+    let file = file_with(&data);
+    let len = data.len();
+    let part = Actor::start("sender", move || {
+        let mut sent = 0;
+        while sent < len {
+            sent += sendfile(&writer, &file, None, len - sent).expect("sendfile");
+        }
+    });
+    expect_bytes("data", &reader.read_all(len), &data);
+    part.join();
+}
+
+fn sendfile_out_of_the_queue_reaches_a_pipe_on_the_device_only(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"abc");
+    let file = File::create(scratch_path("copy")).expect("create a file");
+    // To anything but a pipe the source must be able to seek (splice_direct_to_actor()).
+    expect("to a file", sendfile(&file, &reader, None, 10), Err(Errno::EINVAL));
+    expect("bytes queued", reader.queued(), 3);
+    let (pipe_reader, pipe_writer) = pipe();
+    let sent = sendfile(&pipe_writer, &reader, None, 10);
+    match q.subject() {
+        // sendfile(2) wants `splice_read`, which a pipe lacks: splice(2) treats pipes by themselves.
+        Subject::Fifo => expect("to a pipe", sent, Err(Errno::EINVAL)),
+        Subject::Device => {
+            expect("to a pipe", sent, Ok(3));
+            expect_bytes("data", &read_exactly(pipe_reader, 3), b"abc");
+        }
+    }
+}
+
+fn the_queue_reaches_a_file_and_a_socket_by_splice(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let path = scratch_path("copy");
+    let file = File::create(&path).expect("create a file");
+    let (near, mut far) = UnixStream::pair().expect("socketpair");
+    for to in [file.as_fd(), near.as_fd()] {
+        writer.write_all(b"through and through");
+        expect("splice out", splice_all(&reader, &pipe_writer, 100), Ok(19));
+        expect("splice on", splice_all(&pipe_reader, to, 100), Ok(19));
+    }
+    let wanted = b"through and through";
+    expect_bytes("file", &std::fs::read(path).expect("read the file"), wanted);
+    let mut got = [0; 19];
+    far.read_exact(&mut got).expect("read from the socket");
+    expect_bytes("socket", &got, wanted);
+}
+
+fn offsets_are_refused(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    writer.write_all(b"x");
+    let (_, wrong) = Span::wrong(8)[1];
+    let mut offset = 0;
+    let result = sendfile(&pipe_writer, &reader, Some(&mut offset), 1);
+    expect("sendfile with an offset", result, Err(Errno::ESPIPE));
+    // do_splice() says ESPIPE for an offset into a pipe, EINVAL for one into what cannot seek.
+    let wanted = match q.subject() {
+        Subject::Fifo => Errno::ESPIPE,
+        Subject::Device => Errno::EINVAL,
+    };
+    let memory = Mapping::of(&[Page::Open]);
+    // It looks at the number only where there may be one.
+    let if_wrong = match q.subject() {
+        Subject::Fifo => Errno::ESPIPE,
+        Subject::Device => Errno::EFAULT,
+    };
+    for (offset, at, wanted) in [("an", memory.span(0, 8), wanted), ("a wrong", wrong, if_wrong)] {
+        let out = raw::splice_at((reader.as_fd(), at), (pipe_writer.as_fd(), Span::NULL), 1);
+        expect(&format!("splice out with {offset} offset"), out, Err(wanted));
+        let into = raw::splice_at((pipe_reader.as_fd(), Span::NULL), (writer.as_fd(), at), 1);
+        expect(&format!("splice in with {offset} offset"), into, Err(wanted));
+    }
+    expect("bytes queued", reader.queued(), 1);
+}
+
+fn tee_and_vmsplice_know_only_pipes(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (_pipe_reader, pipe_writer) = pipe();
+    writer.write_all(b"abc");
+    let teed = tee(&reader, &pipe_writer, 10, SpliceFFlags::empty());
+    let bytes = [std::io::IoSlice::new(b"de")];
+    let vmspliced = vmsplice(&writer, &bytes, SpliceFFlags::empty());
+    let (wanted_tee, wanted_vmsplice, queued) = match q.subject() {
+        Subject::Fifo => (Ok(3), Ok(2), 5),
+        Subject::Device => (Err(Errno::EINVAL), Err(Errno::EBADF), 3),
+    };
+    expect("tee", teed, wanted_tee);
+    expect("vmsplice", vmspliced, wanted_vmsplice);
+    expect("bytes queued", reader.queued(), queued);
+}
+
+fn copy_file_range_is_einval(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.write_all(b"abc");
+    let file = file_with(b"data");
+    let copy = File::create(scratch_path("copy")).expect("create a file");
+    let into = nix::fcntl::copy_file_range(&file, None, &writer, None, 4);
+    expect("into the queue", into, Err(Errno::EINVAL));
+    let out = nix::fcntl::copy_file_range(&reader, None, &copy, None, 3);
+    expect("out of the queue", out, Err(Errno::EINVAL));
+    expect("bytes queued", reader.queued(), 3);
+}

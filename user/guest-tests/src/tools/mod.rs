@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+
+//! What the tests are made of: a queue and its ends, actors that can be watched asleep, memory that
+//! faults on purpose, and the bare system calls.
+
+pub mod actor;
+pub mod bytes;
+pub mod compat;
+pub mod end;
+pub mod expect;
+pub mod memory;
+pub mod module;
+pub mod needs;
+pub mod observe;
+pub mod page_fault;
+pub mod process;
+pub mod raw;
+pub mod schedule;
+pub mod signals;
+pub mod subject;
+pub mod uring;
+
+/// Everything that almost every test uses.
+pub mod prelude {
+    pub use super::actor::Actor;
+    pub use super::bytes::pattern;
+    pub use super::end::{End, Mode};
+    pub use super::expect::{expect, expect_bytes};
+    pub use super::observe::Call;
+    pub use super::subject::{Queue, Subject};
+    pub use crate::harness::Test;
+    pub(crate) use crate::harness::{device, each, plain};
+    pub use nix::errno::Errno;
+    pub use nix::fcntl::OFlag;
+}

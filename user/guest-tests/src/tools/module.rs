@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+
+//! The module: load, unload, and what of it can be seen.
+
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use kpipe_abi::uapi;
+use nix::errno::Errno;
+use nix::kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags};
+
+use super::subject;
+
+/// Environment variable with the path of the module.
+const VARIABLE: &str = "KPIPE_MODULE";
+/// Where the VM has it.
+const DEFAULT_PATH: &str = "/lib/modules/kpipe.ko";
+/// Its name for the kernel.
+const NAME: &CStr = c"kpipe";
+
+/// A loaded module, described by what its parameters brought about: the kernel does not tell them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Module {
+    queues: usize,
+    /// Capacity of each queue.
+    pub capacity_bytes: u64,
+    mode: u32,
+}
+
+impl Module {
+    /// The module as it is loaded now, if it is.
+    pub fn loaded() -> Option<Self> {
+        let nodes = subject::device_paths();
+        let first = nodes.first()?;
+        Some(Self {
+            queues: nodes.len(),
+            capacity_bytes: subject::observe(first).ok()?.info().capacity_bytes,
+            mode: fs::metadata(first).ok()?.permissions().mode() & 0o777,
+        })
+    }
+
+    /// Removes whatever module there is, and loads it with these parameters.
+    pub fn restore(self) -> Result<(), String> {
+        let Self {
+            queues,
+            capacity_bytes,
+            mode,
+        } = self;
+        match unload() {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => return Err(format!("rmmod: {e}")),
+        }
+        let parameters = format!("queues={queues} capacity={capacity_bytes} mode=0{mode:o}");
+        load(&parameters).map_err(|e| format!("insmod {}: {e}", path().display()))
+    }
+}
+
+/// The file.
+pub fn path() -> PathBuf {
+    std::env::var_os(VARIABLE).map_or_else(|| DEFAULT_PATH.into(), PathBuf::from)
+}
+
+/// finit_module(2) with these parameters, `name=value name=value`.
+pub fn load(parameters: &str) -> nix::Result<()> {
+    let file = File::open(path()).map_err(|e| {
+        eprintln!("{}: {e}; {VARIABLE} names the module", path().display());
+        Errno::from_raw(e.raw_os_error().unwrap_or(0))
+    })?;
+    let parameters = CString::new(parameters).expect("no NUL in parameters");
+    finit_module(file, &parameters, ModuleInitFlags::empty())
+}
+
+/// delete_module(2), as rmmod(8) calls it.
+pub fn unload() -> nix::Result<()> {
+    delete_module(NAME, DeleteModuleFlags::O_NONBLOCK)
+}
+
+/// Everything that the module puts into the system, as it is there now. Empty: it left nothing.
+pub fn traces() -> Vec<String> {
+    let mut found: Vec<String> = subject::device_paths()
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    for directory in ["/sys/module", "/sys/class", "/sys/devices/virtual"] {
+        let path = PathBuf::from(directory).join(uapi::NAME);
+        if path.exists() {
+            found.push(path.display().to_string());
+        }
+    }
+    let devices = fs::read_to_string("/proc/devices").unwrap_or_default();
+    let lines = devices.lines().filter(|line| line.ends_with(uapi::NAME));
+    found.extend(lines.map(|line| format!("/proc/devices: {line}")));
+    found
+}
