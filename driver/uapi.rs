@@ -129,5 +129,5 @@ const IOC_READ: u32 = 2;
 /// encoder agrees.
 const fn ioc(direction: u32, number: u32, size_bytes: usize) -> u32 {
     assert!(size_bytes < 1 << 14);
-    direction << 30 | (size_bytes as u32) << 16 | (IOC_TYPE as u32) << 8 | number
+    (direction << 30) | ((size_bytes as u32) << 16) | ((IOC_TYPE as u32) << 8) | number
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 
-//! [`Child`]: a forked process that waits at a gate, does its part and reports a result. `demo` and
-//! `bench` use one for each end of a channel.
+//! [`Child`]: a forked process that does its part, waiting at gates on the way, and reports a result.
+//! `demo` and `bench` use one for each end of a channel.
 //!
-//! Parent and child talk over a socket pair, in this order: the child sends one byte when it is
-//! ready ([`Gate::pass`]), the parent sends one back ([`Child::go`]), the child sends its result as
+//! Parent and child talk over a socket pair: at each gate the child sends one byte
+//! ([`Gate::pass`]) and the parent one back ([`Child::go`]); at the end the child sends its result as
 //! JSON and exits. Every wait of the parent has a deadline.
 
 use crate::failure::{Failure, Result};

@@ -5,7 +5,7 @@
 use crate::channel::{Channel, Stream};
 use crate::demo::sha256;
 use crate::failure::{Failure, Result};
-use crate::process::{now_ns, Child};
+use crate::process::{now_ns, Child, Gate};
 use kpipe::{Info, Queue};
 use nix::sys::resource::{getrusage, UsageWho};
 use nix::unistd::{read, write};
@@ -71,18 +71,12 @@ pub fn run(channel: Channel, queue: &Queue, file: &[u8]) -> Result<Transfer> {
 
     let mut writer = Child::spawn("sending process", |gate| {
         drop(rx.take()); // Else this process would hold open the end whose closing it must notice.
-        gate.pass()?;
-        send(&tx, file)
+        send(&tx, file, gate)
     })?;
     drop(tx); // Only the sender has it now: its end will be the end of the file.
     let mut reader = Child::spawn("receiving process", |gate| {
-        let rx = rx.take();
-        let mut buffer = vec![1; file.len() + 1]; // Not zero, so that its memory is there already.
-        gate.pass()?;
-        rx.map_or_else(
-            || Err(Failure::Differs("no end".into())),
-            |rx| receive(&rx, &mut buffer),
-        )
+        let no_end = || Failure::Differs("no read end".into());
+        receive(&rx.take().ok_or_else(no_end)?, file.len(), gate)
     })?;
     drop(rx);
 
@@ -102,7 +96,8 @@ pub fn run(channel: Channel, queue: &Queue, file: &[u8]) -> Result<Transfer> {
     })
 }
 
-fn send(tx: impl AsFd, file: &[u8]) -> Result<Sent> {
+fn send(tx: impl AsFd, file: &[u8], gate: &mut Gate) -> Result<Sent> {
+    gate.pass()?;
     let sleeps_before = voluntary_switches()?;
     let started_ns = now_ns()?;
     for block in file.chunks(BLOCK_BYTES) {
@@ -118,10 +113,12 @@ fn send(tx: impl AsFd, file: &[u8]) -> Result<Sent> {
     })
 }
 
-/// Fills `buffer`, which has room for one byte too many.
-fn receive(rx: impl AsFd, buffer: &mut [u8]) -> Result<Received> {
-    let expected_bytes = buffer.len() - 1;
+fn receive(rx: impl AsFd, expected_bytes: usize, gate: &mut Gate) -> Result<Received> {
+    // Not zero, so that its memory is there already; one byte more than should come.
+    let mut buffer = vec![1; expected_bytes + 1];
+    // Before the gate: behind it the sender may be asleep already.
     let driver_before = kpipe_abi::info(&rx).ok();
+    gate.pass()?;
     let sleeps_before = voluntary_switches()?;
     let mut len_bytes = 0;
     // The clock stops when all is here. End of file comes later: when the sender has ended.
