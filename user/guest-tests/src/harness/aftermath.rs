@@ -84,7 +84,9 @@ impl Before {
         }
         if Module::loaded() != Some(module) {
             if let Err(problem) = module.restore() {
-                problems.push(format!("cannot load the module as it was before: {problem}"));
+                problems.push(format!(
+                    "cannot load the module as it was before: {problem}"
+                ));
             }
         }
     }

@@ -84,7 +84,9 @@ impl KernelLog {
         }
         for text in expected {
             if !records.iter().any(|record| is_in(record, text)) {
-                problems.push(format!("expected {text:?} in the kernel log, it did not come"));
+                problems.push(format!(
+                    "expected {text:?} in the kernel log, it did not come"
+                ));
             }
         }
     }
@@ -124,8 +126,7 @@ impl Record {
 
     fn is_complaint(&self) -> bool {
         let has = |texts: &[&str]| texts.iter().any(|text| self.text.contains(text));
-        self.is_from_kernel
-            && (has(&COMPLAINTS) || self.level <= WARNING && !has(&OF_THE_MACHINE))
+        self.is_from_kernel && (has(&COMPLAINTS) || self.level <= WARNING && !has(&OF_THE_MACHINE))
     }
 }
 
@@ -158,8 +159,12 @@ mod tests {
 
     #[test]
     fn a_finding_of_a_debug_kernel_is_a_complaint_at_any_level() {
-        assert!(complains("6,1,1,-;BUG: KASAN: slab-use-after-free in read_iter"));
-        assert!(complains("6,1,1,-;unreferenced object 0xffff888 (size 64):"));
+        assert!(complains(
+            "6,1,1,-;BUG: KASAN: slab-use-after-free in read_iter"
+        ));
+        assert!(complains(
+            "6,1,1,-;unreferenced object 0xffff888 (size 64):"
+        ));
     }
 
     #[test]

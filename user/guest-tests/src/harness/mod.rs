@@ -35,9 +35,7 @@ pub fn run_all(sections: &'static [&'static [Test]]) -> ExitCode {
     arguments.test_threads = Some(1);
     aftermath::adopt_orphans();
     let trials = table::cases(sections)
-        .map(|case| {
-            Trial::ignorable_test(case.name(), move || run_watched(&case))
-        })
+        .map(|case| Trial::ignorable_test(case.name(), move || run_watched(&case)))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -51,7 +49,9 @@ pub fn run_one(name: &str, sections: &'static [&'static [Test]]) -> ExitCode {
     process::die_with_the_outer_process();
     process::end_at_first_panic();
     match case.test.body {
-        Body::Queue(run) => run(&Queue::new(case.subject.expect("a queue test has a subject"))),
+        Body::Queue(run) => run(&Queue::new(
+            case.subject.expect("a queue test has a subject"),
+        )),
         Body::Plain(run) => run(),
     }
     ExitCode::SUCCESS

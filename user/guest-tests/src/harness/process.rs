@@ -79,7 +79,8 @@ impl TestProcess {
         aftermath::reap_group(self.group, problems);
         fs::remove_dir_all(&self.directory)
             .map_err(|e| format!("{}: {e}", self.directory.display()))?;
-        self.printed().map_err(|e| format!("output of the test: {e}"))
+        self.printed()
+            .map_err(|e| format!("output of the test: {e}"))
     }
 
     fn wait_until(&mut self, deadline: Instant) -> Result<Option<ExitStatus>, String> {

@@ -68,7 +68,11 @@ fn a_read_of_2_to_the_40_returns_what_is_there(q: &Queue) {
     expect("read", raw::read(reader.as_fd(), span), Ok(data.len()));
     expect_bytes("data", &memory.load(0, data.len()), &data);
     reader.set_mode(Mode::Nonblocking);
-    expect("when empty", raw::read(reader.as_fd(), span), Err(Errno::EAGAIN));
+    expect(
+        "when empty",
+        raw::read(reader.as_fd(), span),
+        Err(Errno::EAGAIN),
+    );
 }
 
 fn a_write_of_2_to_the_40_takes_what_fits(q: &Queue) {
@@ -79,7 +83,11 @@ fn a_write_of_2_to_the_40_takes_what_fits(q: &Queue) {
     let span = memory.span(0, 0).with_len(TWO_TO_THE_40);
     let writer = writer.nonblocking();
     expect("write", raw::write(writer.as_fd(), span), Ok(8192));
-    expect("when full", raw::write(writer.as_fd(), span), Err(Errno::EAGAIN));
+    expect(
+        "when full",
+        raw::write(writer.as_fd(), span),
+        Err(Errno::EAGAIN),
+    );
     expect_bytes("data", &reader.read_all(8192), &data[..8192]);
 }
 
@@ -92,12 +100,20 @@ fn a_negative_length_is_refused(q: &Queue) {
         let read = raw::read(good.reader.as_fd(), span);
         expect(&format!("read of {len} bytes"), read, Err(Errno::EFAULT));
         let written = raw::write(good.writer.as_fd(), span);
-        expect(&format!("write of {len} bytes"), written, Err(Errno::EFAULT));
+        expect(
+            &format!("write of {len} bytes"),
+            written,
+            Err(Errno::EFAULT),
+        );
         // ... but readv(2) names the length.
         let read = raw::readv(good.reader.as_fd(), &[span]);
         expect(&format!("readv of {len} bytes"), read, Err(Errno::EINVAL));
         let written = raw::writev(good.writer.as_fd(), &[span]);
-        expect(&format!("writev of {len} bytes"), written, Err(Errno::EINVAL));
+        expect(
+            &format!("writev of {len} bytes"),
+            written,
+            Err(Errno::EINVAL),
+        );
     }
     good.expect_untouched();
 }
@@ -107,9 +123,17 @@ fn a_vector_that_is_too_long_is_einval(q: &Queue) {
     let nothing = Mapping::of(&[Page::Open]).span(0, 0);
     for entries in [-1, i32::MIN, 1025] {
         let read = raw::readv_at(good.reader.as_fd(), nothing, entries);
-        expect(&format!("readv of {entries} entries"), read, Err(Errno::EINVAL));
+        expect(
+            &format!("readv of {entries} entries"),
+            read,
+            Err(Errno::EINVAL),
+        );
         let written = raw::writev_at(good.writer.as_fd(), nothing, entries);
-        expect(&format!("writev of {entries} entries"), written, Err(Errno::EINVAL));
+        expect(
+            &format!("writev of {entries} entries"),
+            written,
+            Err(Errno::EINVAL),
+        );
     }
     good.expect_untouched();
 }
@@ -136,9 +160,17 @@ fn wrong_vectors_are_efault(q: &Queue) {
     let good = Good::new(q);
     for (what, span) in Span::wrong(16) {
         let read = raw::readv_at(good.reader.as_fd(), span, 1);
-        expect(&format!("readv with a vector {what}"), read, Err(Errno::EFAULT));
+        expect(
+            &format!("readv with a vector {what}"),
+            read,
+            Err(Errno::EFAULT),
+        );
         let written = raw::writev_at(good.writer.as_fd(), span, 1);
-        expect(&format!("writev with a vector {what}"), written, Err(Errno::EFAULT));
+        expect(
+            &format!("writev with a vector {what}"),
+            written,
+            Err(Errno::EFAULT),
+        );
     }
     good.expect_untouched();
 }
@@ -150,10 +182,18 @@ fn wrong_ioctl_arguments_are_efault(q: &Queue) {
     let wrong = Span::wrong(size_of::<Info>()).into_iter();
     for (what, span) in wrong.chain([("read only", read_only), ("forbidden", forbidden)]) {
         let result = raw::ioctl_at(good.reader.as_fd(), nix::libc::FIONREAD as u32, span);
-        expect(&format!("FIONREAD at a pointer that is {what}"), result, Err(Errno::EFAULT));
+        expect(
+            &format!("FIONREAD at a pointer that is {what}"),
+            result,
+            Err(Errno::EFAULT),
+        );
         if q.subject() == Subject::Device && what != "read only" {
             let result = raw::ioctl_at(good.writer.as_fd(), uapi::IOC_INFO, span);
-            expect(&format!("info at a pointer that is {what}"), result, Err(Errno::EFAULT));
+            expect(
+                &format!("info at a pointer that is {what}"),
+                result,
+                Err(Errno::EFAULT),
+            );
         }
     }
     good.expect_untouched();
@@ -162,7 +202,11 @@ fn wrong_ioctl_arguments_are_efault(q: &Queue) {
 fn a_read_only_buffer_is_no_place_to_read_into(q: &Queue) {
     let good = Good::new(q);
     let read_only = Mapping::of(&[Page::ReadOnly]).all();
-    expect("read", raw::read(good.reader.as_fd(), read_only), Err(Errno::EFAULT));
+    expect(
+        "read",
+        raw::read(good.reader.as_fd(), read_only),
+        Err(Errno::EFAULT),
+    );
     good.expect_untouched();
 }
 
@@ -210,8 +254,16 @@ fn info_that_ends_in_a_forbidden_page_is_efault(q: &Queue) {
         let offset = PAGE_BYTES - inside;
         let start = (size as u32).to_ne_bytes();
         memory.store(offset, &start[..inside.min(4)]);
-        let result = raw::ioctl_at(good.reader.as_fd(), uapi::IOC_INFO, memory.span(offset, size));
-        expect(&format!("info with {inside} good bytes"), result, Err(Errno::EFAULT));
+        let result = raw::ioctl_at(
+            good.reader.as_fd(),
+            uapi::IOC_INFO,
+            memory.span(offset, size),
+        );
+        expect(
+            &format!("info with {inside} good bytes"),
+            result,
+            Err(Errno::EFAULT),
+        );
     }
     good.expect_untouched();
 }

@@ -44,7 +44,11 @@ fn count_0_returns_0_even_without_readers(q: &Queue) {
     let sigpipe = SigpipeWatch::start();
     expect("write of nothing", writer.write(b""), Ok(0));
     let empty = Mapping::of(&[Page::Open]).span(0, 0);
-    expect("writev of nothing", raw::writev(writer.as_fd(), &[empty, empty]), Ok(0));
+    expect(
+        "writev of nothing",
+        raw::writev(writer.as_fd(), &[empty, empty]),
+        Ok(0),
+    );
     expect("SIGPIPE", sigpipe.has_come(), false);
     writer.set_mode(Mode::Nonblocking);
     expect("write of nothing, O_NONBLOCK", writer.write(b""), Ok(0));
@@ -117,7 +121,11 @@ fn sleeping_writer(writer: End, len: usize, flags: i32) -> Actor<(nix::Result<us
         };
         (result, sigpipe.has_come())
     });
-    part.wait_asleep_in(if flags == 0 { Call::Write } else { Call::Pwritev2 });
+    part.wait_asleep_in(if flags == 0 {
+        Call::Write
+    } else {
+        Call::Pwritev2
+    });
     part
 }
 

@@ -30,8 +30,16 @@ fn fionread_works(q: &Queue) {
     let memory = Mapping::low(&[Page::Open]);
     for end in [&reader, &writer] {
         memory.store(0, &[0xff; 8]);
-        expect("FIONREAD", ioctl_at(end.as_fd(), FIONREAD, memory.span(0, 4)), Ok(0));
-        expect_bytes("memory", &memory.load(0, 8), &[3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+        expect(
+            "FIONREAD",
+            ioctl_at(end.as_fd(), FIONREAD, memory.span(0, 4)),
+            Ok(0),
+        );
+        expect_bytes(
+            "memory",
+            &memory.load(0, 8),
+            &[3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff],
+        );
     }
 }
 
@@ -45,7 +53,11 @@ fn info_is_what_a_64_bit_program_gets(q: &Queue) {
     memory.store(4096, &(size as u32).to_ne_bytes());
     expect("as a 64-bit program", ask(memory.span(0, size)), Ok(0));
     let at = memory.span(4096, size);
-    expect("as a 32-bit program", ioctl_at(reader.as_fd(), uapi::IOC_INFO, at), Ok(0));
+    expect(
+        "as a 32-bit program",
+        ioctl_at(reader.as_fd(), uapi::IOC_INFO, at),
+        Ok(0),
+    );
     expect_bytes("structure", &memory.load(4096, size), &memory.load(0, size));
 }
 
@@ -84,7 +96,11 @@ fn a_wrong_pointer_is_efault(q: &Queue) {
         let forbidden = Mapping::low(&[Page::Forbidden]).all();
         for span in [Span::NULL, forbidden] {
             let result = ioctl_at(reader.as_fd(), request, span);
-            expect(&format!("ioctl {request:#x} at {span:?}"), result, Err(Errno::EFAULT));
+            expect(
+                &format!("ioctl {request:#x} at {span:?}"),
+                result,
+                Err(Errno::EFAULT),
+            );
         }
     }
 }

@@ -81,7 +81,11 @@ fn edge_triggered_reports_every_write(q: &Queue) {
     for n in 1..=3 {
         writer.write_all(b"x");
         expect(&format!("after write {n}"), now(&epoll), IN);
-        expect(&format!("asked again after write {n}"), now(&epoll), NOTHING);
+        expect(
+            &format!("asked again after write {n}"),
+            now(&epoll),
+            NOTHING,
+        );
     }
     expect("read", reader.read(10), Ok(b"xxx".to_vec()));
 }
@@ -125,7 +129,9 @@ fn oneshot_reports_once_until_rearmed(q: &Queue) {
     writer.write_all(b"x");
     expect("second", now(&epoll), NOTHING);
     let mut event = EpollEvent::new(events, 0);
-    epoll.modify(reader.as_fd(), &mut event).expect("EPOLL_CTL_MOD");
+    epoll
+        .modify(reader.as_fd(), &mut event)
+        .expect("EPOLL_CTL_MOD");
     expect("armed again", now(&epoll), IN);
 }
 
@@ -144,8 +150,10 @@ fn exclusive_wakes_one_of_two_waiters(q: &Queue) {
     let sleeps = waiters.each_ref().map(Actor::sleeps);
     writer.write_all(b"x");
     wait_until("a waiter is done", || waiters.iter().any(Actor::is_done));
-    let (done, asleep): (Vec<_>, Vec<_>) =
-        waiters.into_iter().zip(sleeps).partition(|(waiter, _)| waiter.is_done());
+    let (done, asleep): (Vec<_>, Vec<_>) = waiters
+        .into_iter()
+        .zip(sleeps)
+        .partition(|(waiter, _)| waiter.is_done());
     for (waiter, sleeps) in &asleep {
         waiter.expect_not_woken_since(*sleeps, Call::EpollWait);
     }

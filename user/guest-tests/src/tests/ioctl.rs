@@ -63,7 +63,11 @@ fn fionread_stores_an_int_and_nothing_beyond(q: &Queue) {
     let memory = Mapping::of(&[Page::Open]);
     memory.store(0, &[0xff; 16]);
     let at = memory.span(4, 4);
-    expect("FIONREAD", raw::ioctl_at(reader.as_fd(), nix::libc::FIONREAD as u32, at), Ok(0));
+    expect(
+        "FIONREAD",
+        raw::ioctl_at(reader.as_fd(), nix::libc::FIONREAD as u32, at),
+        Ok(0),
+    );
     let mut wanted = [0xff; 16];
     wanted[4..8].copy_from_slice(&3_i32.to_ne_bytes());
     expect_bytes("memory", &memory.load(0, 16), &wanted);
@@ -82,10 +86,22 @@ fn unknown_commands_are_enotty(q: &Queue) {
     let other_size = uapi::IOC_INFO + (8 << 16);
     let other_direction = uapi::IOC_INFO ^ (1 << 30);
     let other_number = uapi::IOC_RESET_COUNTERS + 1;
-    for request in [0, 1, u32::MAX, other_size, other_direction, other_number, 0xBE00] {
+    for request in [
+        0,
+        1,
+        u32::MAX,
+        other_size,
+        other_direction,
+        other_number,
+        0xBE00,
+    ] {
         for end in [&reader, &writer] {
             let what = format!("ioctl {request:#x}");
-            expect(&what, raw::ioctl_value(end.as_fd(), request, 0), Err(Errno::ENOTTY));
+            expect(
+                &what,
+                raw::ioctl_value(end.as_fd(), request, 0),
+                Err(Errno::ENOTTY),
+            );
         }
     }
     expect("bytes queued", reader.queued(), 1);
@@ -105,9 +121,17 @@ fn info_describes_the_queue(q: &Queue) {
     expect("index", info.index, 0);
     expect("reserved", info.reserved, 0);
     expect("readers, writers", (info.readers, info.writers), (1, 1));
-    expect("capacity", info.capacity_bytes, uapi::DEFAULT_CAPACITY_BYTES);
+    expect(
+        "capacity",
+        info.capacity_bytes,
+        uapi::DEFAULT_CAPACITY_BYTES,
+    );
     expect("queued", info.queued_bytes, 3);
-    expect("index of the next queue", q.another().reader().info().index, 1);
+    expect(
+        "index of the next queue",
+        q.another().reader().info().index,
+        1,
+    );
 }
 
 fn info_can_be_asked_on_any_end(q: &Queue) {
@@ -117,7 +141,11 @@ fn info_can_be_asked_on_any_end(q: &Queue) {
     expect("on the write end", writer.info(), info);
     expect("on both ends", both.info(), info);
     let path = q.must_open(OFlag::O_PATH);
-    expect("on no end", kpipe_abi::info(&path).err(), Some(Errno::EBADF));
+    expect(
+        "on no end",
+        kpipe_abi::info(&path).err(),
+        Some(Errno::EBADF),
+    );
 }
 
 fn info_counts_descriptions_not_descriptors(q: &Queue) {
@@ -161,13 +189,21 @@ fn failed_and_empty_operations_are_not_counted(q: &Queue) {
     expect("read of nothing", reader.read(0), Ok(vec![]));
     expect("write of nothing", writer.write(b""), Ok(0));
     let wrong = Span::wrong(10)[0].1;
-    expect("write from nowhere", raw::write(writer.as_fd(), wrong), Err(Errno::EFAULT));
+    expect(
+        "write from nowhere",
+        raw::write(writer.as_fd(), wrong),
+        Err(Errno::EFAULT),
+    );
     let (read, write) = (reader.info().read, reader.info().write);
     expect("read side", read, Counters::default());
     expect("write side", write, Counters::default());
     writer.close();
     expect("read at the end", reader.read(1), Ok(vec![]));
-    expect("read side at the end", reader.info().read, Counters::default());
+    expect(
+        "read side at the end",
+        reader.info().read,
+        Counters::default(),
+    );
 }
 
 fn a_sleep_ended_by_a_signal_is_no_wakeup(q: &Queue) {
@@ -191,7 +227,11 @@ fn counters_survive_the_last_close(q: &Queue) {
     reader.close();
     writer.close();
     let info = q.reader().info();
-    expect("bytes written, read", (info.write.bytes, info.read.bytes), (3, 3));
+    expect(
+        "bytes written, read",
+        (info.write.bytes, info.read.bytes),
+        (3, 3),
+    );
 }
 
 fn reset_sets_all_counters_to_zero(q: &Queue) {
@@ -201,7 +241,10 @@ fn reset_sets_all_counters_to_zero(q: &Queue) {
     writer.write_all(b"abc");
     part.join().expect("read");
     let before = reader.info();
-    assert!(before.read.sleeps > 0 && before.read.wakeups > 0, "{before:?}");
+    assert!(
+        before.read.sleeps > 0 && before.read.wakeups > 0,
+        "{before:?}"
+    );
     kpipe_abi::reset_counters(&writer).expect("reset");
     let after = reader.info();
     expect("read side", after.read, Counters::default());
@@ -228,7 +271,14 @@ fn info_of_another_size_is_einval(q: &Queue) {
         };
         let result = raw::info_with(reader.as_fd(), &mut info);
         expect(&format!("size {size}"), result, Err(Errno::EINVAL));
-        expect("the structure", info, Info { size, ..Info::default() });
+        expect(
+            "the structure",
+            info,
+            Info {
+                size,
+                ..Info::default()
+            },
+        );
     }
 }
 
@@ -241,7 +291,11 @@ fn info_with_a_reserved_field_set_is_einval(q: &Queue) {
             ..Info::default()
         };
         let result = raw::info_with(reader.as_fd(), &mut info);
-        expect(&format!("reserved {reserved:#x}"), result, Err(Errno::EINVAL));
+        expect(
+            &format!("reserved {reserved:#x}"),
+            result,
+            Err(Errno::EINVAL),
+        );
     }
 }
 
@@ -251,7 +305,11 @@ fn reset_with_an_argument_is_einval(q: &Queue) {
     let before = reader.info();
     for argument in [1, usize::MAX] {
         let result = raw::ioctl_value(reader.as_fd(), uapi::IOC_RESET_COUNTERS, argument);
-        expect(&format!("argument {argument:#x}"), result, Err(Errno::EINVAL));
+        expect(
+            &format!("argument {argument:#x}"),
+            result,
+            Err(Errno::EINVAL),
+        );
     }
     expect("counters", reader.info(), before);
 }

@@ -80,7 +80,11 @@ fn a_sleeping_writer_delays_nobody(q: &Queue) {
     expect("poll", second.readiness(), PollFlags::empty());
     expect("resize to what it is", second.resize(4096), Ok(4096));
     second.close();
-    expect("bytes read", reader.read_all(PIPE_BUF_BYTES + 10_000).len(), PIPE_BUF_BYTES + 10_000);
+    expect(
+        "bytes read",
+        reader.read_all(PIPE_BUF_BYTES + 10_000).len(),
+        PIPE_BUF_BYTES + 10_000,
+    );
     expect("write of the sleeper", sleeper.join(), Ok(10_000));
 }
 
@@ -104,7 +108,11 @@ fn a_full_queue_never_overwrites(q: &Queue) {
     writer.write_all(&data);
     let writer = writer.nonblocking();
     for len in [1, 100, 4096, 10_000] {
-        expect("write to a full queue", writer.write(&vec![0; len]), Err(Errno::EAGAIN));
+        expect(
+            "write to a full queue",
+            writer.write(&vec![0; len]),
+            Err(Errno::EAGAIN),
+        );
     }
     expect_bytes("data", &reader.read_all(data.len()), &data);
 }
@@ -131,7 +139,11 @@ fn a_reader_goes_on_while_a_writer_stands_in_a_page_fault(q: &Queue) {
     expect("write", stuck.join(), Ok(2 * PAGE_BYTES));
     let mut wanted = vec![1; PAGE_BYTES];
     wanted.extend([2; PAGE_BYTES]);
-    expect_bytes("what the writer wrote", &reader.read_all(2 * PAGE_BYTES), &wanted);
+    expect_bytes(
+        "what the writer wrote",
+        &reader.read_all(2 * PAGE_BYTES),
+        &wanted,
+    );
 }
 
 fn a_writer_goes_on_while_a_reader_stands_in_a_page_fault(q: &Queue) {
@@ -167,7 +179,11 @@ fn a_write_in_a_page_fault_is_not_seen_before_it_is_whole(q: &Queue) {
     expect("read meanwhile", reader.read(1), Err(Errno::EAGAIN));
     trap.release(&[2; PAGE_BYTES]);
     expect("write", stuck.join(), Ok(PIPE_BUF_BYTES));
-    expect("bytes read", reader.read(10_000).map(|b| b.len()), Ok(PIPE_BUF_BYTES));
+    expect(
+        "bytes read",
+        reader.read(10_000).map(|b| b.len()),
+        Ok(PIPE_BUF_BYTES),
+    );
 }
 
 fn short_reads_add_up(q: &Queue) {

@@ -9,6 +9,7 @@ mod compat;
 mod epoll;
 mod ioctl;
 mod lessons;
+mod lifetime;
 mod module;
 mod open;
 mod poll;
@@ -26,6 +27,7 @@ use crate::harness::Test;
 /// All tables, in the order in which they run.
 pub const SECTIONS: &[&[Test]] = &[
     open::TESTS,
+    lifetime::TESTS,
     read::TESTS,
     write::TESTS,
     broken_pipe::TESTS,

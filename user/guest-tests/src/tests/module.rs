@@ -66,7 +66,11 @@ fn reload(parameters: &str) {
 fn expect_refused(all_parameters: &[&str]) {
     unload().expect("rmmod");
     for parameters in all_parameters {
-        expect(&format!("insmod {parameters}"), load(parameters), Err(Errno::EINVAL));
+        expect(
+            &format!("insmod {parameters}"),
+            load(parameters),
+            Err(Errno::EINVAL),
+        );
         expect("left behind", traces(), vec![]);
     }
 }
@@ -82,7 +86,9 @@ fn there_is_a_node_for_each_queue_and_no_more() {
         expect("names in /dev", ours, queues);
     }
     let last = many as u32 - 1;
-    let info = observe(&device_path(last)).expect("open of the last").info();
+    let info = observe(&device_path(last))
+        .expect("open of the last")
+        .info();
     expect("index of the last", info.index, last);
 }
 
@@ -91,16 +97,27 @@ fn nodes_share_a_major_and_count_minors_from_0() {
     let mut majors = vec![];
     for (index, path) in device_paths().iter().enumerate() {
         let node = std::fs::metadata(path).expect("stat");
-        assert!(node.file_type().is_char_device(), "{} is a {node:?}", path.display());
+        assert!(
+            node.file_type().is_char_device(),
+            "{} is a {node:?}",
+            path.display()
+        );
         expect("minor", minor(node.rdev()), index as u64);
-        expect("index", observe(path).expect("open").info().index, index as u32);
+        expect(
+            "index",
+            observe(path).expect("open").info().index,
+            index as u32,
+        );
         majors.push(major(node.rdev()));
     }
     majors.dedup();
     expect("different majors", majors.len(), 1);
     let devices = std::fs::read_to_string("/proc/devices").expect("/proc/devices");
     let line = format!("{:3} {}", majors[0], uapi::NAME);
-    assert!(devices.lines().any(|l| l == line), "no line {line:?} in:\n{devices}");
+    assert!(
+        devices.lines().any(|l| l == line),
+        "no line {line:?} in:\n{devices}"
+    );
 }
 
 fn mode_of(index: u32) -> u32 {
@@ -118,7 +135,11 @@ fn nodes_get_the_mode_of_the_parameter() {
 fn nodes_are_for_root_alone_by_default() {
     reload("");
     let node = std::fs::metadata(device_path(0)).expect("stat");
-    expect("mode, owner, group", (mode_of(0), node.uid(), node.gid()), (0o600, 0, 0));
+    expect(
+        "mode, owner, group",
+        (mode_of(0), node.uid(), node.gid()),
+        (0o600, 0, 0),
+    );
 }
 
 fn queues_get_the_capacity_of_the_parameter() {
@@ -134,7 +155,11 @@ fn without_parameters_there_are_8_queues_of_64_kib() {
     reload("");
     expect("nodes", device_paths().len(), 8);
     let info = observe(&device_path(7)).expect("open").info();
-    expect("capacity", info.capacity_bytes, uapi::DEFAULT_CAPACITY_BYTES);
+    expect(
+        "capacity",
+        info.capacity_bytes,
+        uapi::DEFAULT_CAPACITY_BYTES,
+    );
 }
 
 fn a_number_of_queues_out_of_bounds_is_refused() {
@@ -161,12 +186,20 @@ fn what_is_no_number_is_refused() {
 
 fn rmmod_is_refused_while_a_descriptor_is_open() {
     let queue = Queue::new(Subject::Device);
-    for flags in [OFlag::O_RDONLY | OFlag::O_NONBLOCK, OFlag::O_RDWR, OFlag::O_ACCMODE] {
+    for flags in [
+        OFlag::O_RDONLY | OFlag::O_NONBLOCK,
+        OFlag::O_RDWR,
+        OFlag::O_ACCMODE,
+    ] {
         let end = queue.must_open(flags);
         expect("rmmod", unload(), Err(Errno::EWOULDBLOCK));
         let duplicate = end.duplicate();
         end.close();
-        expect("rmmod with a duplicate left", unload(), Err(Errno::EWOULDBLOCK));
+        expect(
+            "rmmod with a duplicate left",
+            unload(),
+            Err(Errno::EWOULDBLOCK),
+        );
         duplicate.close();
     }
     expect("rmmod with none left", unload(), Ok(()));
@@ -237,7 +270,9 @@ fn free_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
     let line = text.lines().find_map(|line| line.strip_prefix("MemFree:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
-    kib.and_then(|kib| kib.parse::<usize>().ok()).expect("MemFree in /proc/meminfo") * 1024
+    kib.and_then(|kib| kib.parse::<usize>().ok())
+        .expect("MemFree in /proc/meminfo")
+        * 1024
 }
 
 /// Far more than anything else in the VM takes meanwhile.
@@ -247,7 +282,10 @@ fn unused_queues_have_no_memory() {
     let before = free_bytes();
     reload(&format!("queues=64 capacity={LARGE}"));
     let taken = before.saturating_sub(free_bytes());
-    assert!(taken < LARGE / 2, "64 unused queues of {LARGE} bytes take {taken} bytes");
+    assert!(
+        taken < LARGE / 2,
+        "64 unused queues of {LARGE} bytes take {taken} bytes"
+    );
     let observer = observe(&device_path(0)).expect("open");
     let taken = before.saturating_sub(free_bytes());
     assert!(taken < LARGE / 2, "an observer of one takes {taken} bytes");
@@ -260,9 +298,15 @@ fn a_queue_frees_its_memory_at_the_last_close() {
     for _ in 0..3 {
         let end = Queue::new(Subject::Device).must_open(OFlag::O_RDWR);
         let taken = before.saturating_sub(free_bytes());
-        assert!(taken > LARGE / 2, "an open queue of {LARGE} bytes takes only {taken} bytes");
+        assert!(
+            taken > LARGE / 2,
+            "an open queue of {LARGE} bytes takes only {taken} bytes"
+        );
         end.close();
         let kept = before.saturating_sub(free_bytes());
-        assert!(kept < LARGE / 2, "{kept} bytes are still taken after the last close");
+        assert!(
+            kept < LARGE / 2,
+            "{kept} bytes are still taken after the last close"
+        );
     }
 }

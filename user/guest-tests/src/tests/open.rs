@@ -2,8 +2,6 @@
 
 //! Opening a queue: who waits for whom, and what becomes of the data. fifo(7), open(2).
 
-use std::os::fd::AsRawFd;
-
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
@@ -35,20 +33,11 @@ pub const TESTS: &[Test] = &[
     each!(a_signal_ends_the_wait_for_a_reader_and_undoes_the_count),
     each!(with_sa_restart_the_wait_in_open_goes_on),
     each!(a_killed_waiter_is_no_reader_any_more),
-    // A second open never disturbs queued data.
-    each!(a_second_open_of_any_kind_keeps_queued_data),
-    // Unread data lives while any descriptor is open, then is freed.
-    each!(unread_data_outlives_its_writer),
-    each!(unread_data_waits_for_the_next_reader_while_a_writer_is_there),
-    each!(unread_data_is_gone_after_the_last_close),
     // No lock that another open needs is held while waiting.
     each!(others_open_while_a_reader_waits_in_open),
     // The node's mode decides who may open it.
     each!(the_mode_of_the_node_decides_who_may_open_it),
-    // Open file descriptions, not descriptors, are the ends (open(2), dup(2), fork(2)).
-    each!(a_duplicate_keeps_the_end_open),
-    each!(a_child_inherits_the_end_and_keeps_it_open),
-    each!(a_killed_process_closes_its_ends),
+    // What else open(2) can be asked for.
     each!(o_path_is_no_end),
     each!(access_mode_3_observes_the_device_and_fails_on_a_fifo),
     each!(creation_flags_make_no_difference),
@@ -110,7 +99,11 @@ fn rdwr_counts_as_a_reader_and_as_a_writer(q: &Queue) {
     let reader = q.must_open(OFlag::O_RDONLY);
     writer.close();
     let reader = reader.nonblocking();
-    expect("read with a writer left", reader.read(1), Err(Errno::EAGAIN));
+    expect(
+        "read with a writer left",
+        reader.read(1),
+        Err(Errno::EAGAIN),
+    );
     both.close();
     expect("read with no writer left", reader.read(1), Ok(vec![]));
 }
@@ -120,7 +113,9 @@ fn rdwr_releases_waiters_of_both_sides(q: &Queue) {
         let queue = q.clone();
         let waiter = Actor::asleep_in(Call::Open, "waiter", move || queue.open(flags));
         let _both = q.must_open(OFlag::O_RDWR);
-        waiter.join().unwrap_or_else(|e| panic!("open with {flags:?}: {e}"));
+        waiter
+            .join()
+            .unwrap_or_else(|e| panic!("open with {flags:?}: {e}"));
     }
 }
 
@@ -140,7 +135,11 @@ fn a_reader_that_comes_and_goes_releases_a_waiting_writer(q: &Queue) {
         let writer = Actor::asleep_in(Call::Open, "writer", move || queue.open(OFlag::O_WRONLY));
         q.must_open(OFlag::O_RDONLY | OFlag::O_NONBLOCK).close();
         let writer = writer.join().expect("open of the writer");
-        expect("write: the reader is gone", writer.write(b"x"), Err(Errno::EPIPE));
+        expect(
+            "write: the reader is gone",
+            writer.write(b"x"),
+            Err(Errno::EPIPE),
+        );
     }
 }
 
@@ -163,7 +162,11 @@ fn a_signal_ends_the_wait_for_a_writer_and_undoes_the_count(q: &Queue) {
     let queue = q.clone();
     let reader = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
     reader.signal(INTERRUPT);
-    expect("open of the reader", reader.join().err(), Some(Errno::EINTR));
+    expect(
+        "open of the reader",
+        reader.join().err(),
+        Some(Errno::EINTR),
+    );
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
     expect("open of a writer", q.open(flags).err(), Some(Errno::ENXIO));
 }
@@ -173,7 +176,11 @@ fn a_signal_ends_the_wait_for_a_reader_and_undoes_the_count(q: &Queue) {
     let queue = q.clone();
     let writer = Actor::asleep_in(Call::Open, "writer", move || queue.open(OFlag::O_WRONLY));
     writer.signal(INTERRUPT);
-    expect("open of the writer", writer.join().err(), Some(Errno::EINTR));
+    expect(
+        "open of the writer",
+        writer.join().err(),
+        Some(Errno::EINTR),
+    );
     let reader = q.reader().nonblocking();
     expect("read: no writer is left", reader.read(1), Ok(vec![]));
 }
@@ -191,7 +198,9 @@ fn with_sa_restart_the_wait_in_open_goes_on(q: &Queue) {
         wait_until("the signal handled", || signals::handled() == handled + 1);
         waiter.wait_asleep_in(Call::Open);
         let _partner = q.must_open(partner);
-        waiter.join().unwrap_or_else(|e| panic!("open with {flags:?}: {e}"));
+        waiter
+            .join()
+            .unwrap_or_else(|e| panic!("open with {flags:?}: {e}"));
     }
 }
 
@@ -201,49 +210,12 @@ fn a_killed_waiter_is_no_reader_any_more(q: &Queue) {
     reader.wait_asleep_in(Call::Open);
     reader.signal(Signal::SIGKILL);
     let status = reader.wait();
-    assert!(matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{status:?}");
+    assert!(
+        matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL, _)),
+        "{status:?}"
+    );
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
     expect("open of a writer", q.open(flags).err(), Some(Errno::ENXIO));
-}
-
-fn a_second_open_of_any_kind_keeps_queued_data(q: &Queue) {
-    let (reader, writer) = q.pair();
-    let data = pattern(10_000);
-    writer.write_all(&data);
-    let nonblock = OFlag::O_NONBLOCK;
-    for flags in [OFlag::O_RDONLY, OFlag::O_WRONLY, OFlag::O_RDWR] {
-        for flags in [flags, flags | nonblock, flags | OFlag::O_TRUNC, flags | OFlag::O_APPEND] {
-            let _second = q.must_open(flags);
-            expect(&format!("queued after open with {flags:?}"), reader.queued(), data.len());
-        }
-    }
-    expect_bytes("data", &reader.read_all(data.len()), &data);
-}
-
-fn unread_data_outlives_its_writer(q: &Queue) {
-    let (reader, writer) = q.pair();
-    writer.write_all(b"left behind");
-    writer.close();
-    expect("read", reader.read(100), Ok(b"left behind".to_vec()));
-    expect("then", reader.read(100), Ok(vec![]));
-}
-
-fn unread_data_waits_for_the_next_reader_while_a_writer_is_there(q: &Queue) {
-    let (reader, writer) = q.pair();
-    writer.write_all(b"for the next");
-    reader.close();
-    let next = q.reader();
-    expect("read by the next reader", next.read(100), Ok(b"for the next".to_vec()));
-}
-
-fn unread_data_is_gone_after_the_last_close(q: &Queue) {
-    let (reader, writer) = q.pair();
-    writer.write_all(b"nobody reads this");
-    reader.close();
-    writer.close();
-    let (reader, _writer) = q.pair();
-    expect("queued", reader.queued(), 0);
-    expect("read", reader.nonblocking().read(100), Err(Errno::EAGAIN));
 }
 
 fn others_open_while_a_reader_waits_in_open(q: &Queue) {
@@ -269,7 +241,10 @@ fn the_mode_of_the_node_decides_who_may_open_it(q: &Queue) {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(q.path(), permissions).expect("chmod");
     };
-    let before = std::fs::metadata(q.path()).expect("stat").permissions().mode();
+    let before = std::fs::metadata(q.path())
+        .expect("stat")
+        .permissions()
+        .mode();
     for (mode, may_read, may_write) in [
         (0o600, Err(Errno::EACCES), Err(Errno::EACCES)),
         (0o604, Ok(()), Err(Errno::EACCES)),
@@ -281,55 +256,16 @@ fn the_mode_of_the_node_decides_who_may_open_it(q: &Queue) {
             become_ordinary_user();
             for (flags, wanted) in [(OFlag::O_RDONLY, may_read), (OFlag::O_WRONLY, may_write)] {
                 let got = q.open(flags).map(drop);
-                expect(&format!("open with {flags:?} of a node {mode:o}"), got, wanted);
+                expect(
+                    &format!("open with {flags:?} of a node {mode:o}"),
+                    got,
+                    wanted,
+                );
             }
         })
         .wait_success();
     }
     set_mode(before);
-}
-
-fn a_duplicate_keeps_the_end_open(q: &Queue) {
-    let (reader, writer) = q.pair();
-    let duplicate = writer.duplicate();
-    writer.close();
-    let reader = reader.nonblocking();
-    expect("read with a duplicate left", reader.read(1), Err(Errno::EAGAIN));
-    duplicate.close();
-    expect("read with none left", reader.read(1), Ok(vec![]));
-}
-
-fn a_child_inherits_the_end_and_keeps_it_open(q: &Queue) {
-    let (reader, writer) = q.pair();
-    let (gate_reader, gate) = nix::unistd::pipe().expect("pipe");
-    let child = Process::start("child", || {
-        // Only the parent's copy of this end may keep the gate shut.
-        nix::unistd::close(gate.as_raw_fd()).expect("close");
-        nix::unistd::read(&gate_reader, &mut [0]).expect("the gate opens");
-        writer.write_all(b"from the child");
-    });
-    writer.close();
-    let reader = reader.nonblocking();
-    expect("read while the child has it", reader.read(1), Err(Errno::EAGAIN));
-    drop(gate);
-    child.wait_success();
-    expect("read after the child", reader.read(100), Ok(b"from the child".to_vec()));
-    expect("then", reader.read(100), Ok(vec![]));
-}
-
-fn a_killed_process_closes_its_ends(q: &Queue) {
-    let reader = q.reader();
-    let queue = q.clone();
-    let writer = Process::start("writer", move || {
-        let writer = queue.writer();
-        writer.fill();
-        writer.write_all(b"this write sleeps until the end");
-    });
-    writer.wait_asleep_in(Call::Write);
-    writer.signal(Signal::SIGKILL);
-    writer.wait();
-    let rest = reader.read_all(2 * reader.capacity());
-    expect("bytes before the end of file", rest.len(), reader.capacity());
 }
 
 fn o_path_is_no_end(q: &Queue) {
@@ -346,7 +282,11 @@ fn access_mode_3_observes_the_device_and_fails_on_a_fifo(q: &Queue) {
         Subject::Device => {
             let observer = opened.expect("open");
             let info = observer.info();
-            expect("ends that it counts as", (info.readers, info.writers), (0, 0));
+            expect(
+                "ends that it counts as",
+                (info.readers, info.writers),
+                (0, 0),
+            );
             expect("read", observer.read(1), Err(Errno::EBADF));
             expect("write", observer.write(b"x"), Err(Errno::EBADF));
             let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
@@ -362,5 +302,9 @@ fn creation_flags_make_no_difference(q: &Queue) {
     expect("read", reader.read(2), Ok(b"x".to_vec()));
     let excl = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
     expect("with O_EXCL", q.open(excl).err(), Some(Errno::EEXIST));
-    expect("as a directory", q.open(OFlag::O_DIRECTORY).err(), Some(Errno::ENOTDIR));
+    expect(
+        "as a directory",
+        q.open(OFlag::O_DIRECTORY).err(),
+        Some(Errno::ENOTDIR),
+    );
 }

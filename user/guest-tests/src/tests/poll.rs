@@ -143,7 +143,11 @@ fn pollout_promises_an_atomic_write(q: &Queue) {
     let writer = writer.nonblocking();
     for len in [1, 700, 4096, 2049, 5000].repeat(20) {
         if writer.readiness().contains(PollFlags::POLLOUT) {
-            expect("write of 4096", writer.write(&[7; PIPE_BUF_BYTES]), Ok(PIPE_BUF_BYTES));
+            expect(
+                "write of 4096",
+                writer.write(&[7; PIPE_BUF_BYTES]),
+                Ok(PIPE_BUF_BYTES),
+            );
         } else {
             reader.read(len).expect("read");
         }
@@ -268,14 +272,25 @@ fn selected(reader: &End, writer: &End) -> (bool, bool) {
     writable.insert(writer.as_fd());
     let mut now = TimeVal::zero();
     select(None, &mut readable, &mut writable, None, &mut now).expect("select");
-    (readable.contains(reader.as_fd()), writable.contains(writer.as_fd()))
+    (
+        readable.contains(reader.as_fd()),
+        writable.contains(writer.as_fd()),
+    )
 }
 
 fn select_sees_data_room_and_eof(q: &Queue) {
     let (reader, writer) = q.pair_of(PIPE_BUF_BYTES);
-    expect("empty: readable, writable", selected(&reader, &writer), (false, true));
+    expect(
+        "empty: readable, writable",
+        selected(&reader, &writer),
+        (false, true),
+    );
     writer.fill();
-    expect("full: readable, writable", selected(&reader, &writer), (true, false));
+    expect(
+        "full: readable, writable",
+        selected(&reader, &writer),
+        (true, false),
+    );
     reader.read_all(PIPE_BUF_BYTES);
     let other = q.another();
     let (_other_reader, other_writer) = other.pair();

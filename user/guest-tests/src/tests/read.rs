@@ -57,7 +57,11 @@ fn count_0_returns_0_at_once(q: &Queue) {
 fn returns_what_is_there(q: &Queue) {
     let (reader, writer) = q.pair();
     writer.write_all(b"short");
-    expect("read of much more", reader.read(100_000), Ok(b"short".to_vec()));
+    expect(
+        "read of much more",
+        reader.read(100_000),
+        Ok(b"short".to_vec()),
+    );
 }
 
 fn takes_as_much_as_asked_and_leaves_the_rest_in_order(q: &Queue) {
@@ -86,7 +90,11 @@ fn does_not_wait_for_more_once_it_has_something(q: &Queue) {
     let (reader, writer) = q.pair();
     let part = Actor::asleep_in(Call::Read, "reader", move || reader.read(10_000));
     writer.write_all(b"x");
-    expect("read of 10000 with 1 byte there", part.join(), Ok(b"x".to_vec()));
+    expect(
+        "read of 10000 with 1 byte there",
+        part.join(),
+        Ok(b"x".to_vec()),
+    );
 }
 
 fn returns_eof_after_last_writer_closes(q: &Queue) {
@@ -124,7 +132,11 @@ fn eof_is_not_sticky(q: &Queue) {
     let writer = q.writer();
     let part = Actor::asleep_in(Call::Read, "reader", move || reader.read(100));
     writer.write_all(b"alive again");
-    expect("with a new writer", part.join(), Ok(b"alive again".to_vec()));
+    expect(
+        "with a new writer",
+        part.join(),
+        Ok(b"alive again".to_vec()),
+    );
 }
 
 fn a_sleeping_reader_gets_eof_when_the_last_writer_closes(q: &Queue) {
@@ -146,7 +158,11 @@ fn empty_with_o_nonblock_is_eagain(q: &Queue) {
 fn o_nonblock_may_be_set_and_cleared_later(q: &Queue) {
     let (reader, writer) = q.pair();
     reader.set_mode(Mode::Nonblocking);
-    expect("after F_SETFL O_NONBLOCK", reader.read(1), Err(Errno::EAGAIN));
+    expect(
+        "after F_SETFL O_NONBLOCK",
+        reader.read(1),
+        Err(Errno::EAGAIN),
+    );
     reader.set_mode(Mode::Blocking);
     let part = Actor::asleep_in(Call::Read, "reader", move || reader.read(1));
     writer.write_all(b"x");
@@ -210,9 +226,16 @@ fn a_fault_in_a_later_vector_returns_the_earlier_ones(q: &Queue) {
     let data = pattern(2 * PAGE_BYTES);
     writer.write_all(&data);
     let memory = Mapping::of(&[Page::Open, Page::Forbidden]);
-    let vector = [memory.span(0, PAGE_BYTES), memory.span(PAGE_BYTES, PAGE_BYTES)];
+    let vector = [
+        memory.span(0, PAGE_BYTES),
+        memory.span(PAGE_BYTES, PAGE_BYTES),
+    ];
     expect("readv", raw::readv(reader.as_fd(), &vector), Ok(PAGE_BYTES));
-    expect("readv of the rest", raw::readv(reader.as_fd(), &vector[1..]), Err(Errno::EFAULT));
+    expect(
+        "readv of the rest",
+        raw::readv(reader.as_fd(), &vector[1..]),
+        Err(Errno::EFAULT),
+    );
     let mut all = memory.load(0, PAGE_BYTES);
     all.extend(reader.read_all(PAGE_BYTES));
     expect_bytes("data", &all, &data);
@@ -266,5 +289,9 @@ fn readv_of_empty_vectors_returns_0(q: &Queue) {
     let memory = Mapping::of(&[Page::Open]);
     let empty = memory.span(0, 0);
     expect("no vector", raw::readv(reader.as_fd(), &[]), Ok(0));
-    expect("two of length 0", raw::readv(reader.as_fd(), &[empty, empty]), Ok(0));
+    expect(
+        "two of length 0",
+        raw::readv(reader.as_fd(), &[empty, empty]),
+        Ok(0),
+    );
 }

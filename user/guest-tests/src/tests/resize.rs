@@ -80,7 +80,11 @@ fn resize_to_2_to_the_63_is_einval(q: &Queue) {
     let (reader, writer) = q.pair();
     writer.write_all(b"x");
     for bytes in [1 << 63, u64::MAX, (1 << 31) + 1] {
-        expect(&format!("resize to {bytes}"), writer.resize(bytes), Err(Errno::EINVAL));
+        expect(
+            &format!("resize to {bytes}"),
+            writer.resize(bytes),
+            Err(Errno::EINVAL),
+        );
     }
     expect("capacity", writer.capacity(), 65536);
     expect("data", reader.read(2), Ok(b"x".to_vec()));
@@ -89,7 +93,11 @@ fn resize_to_2_to_the_63_is_einval(q: &Queue) {
 fn resize_above_the_maximum_is_einval(q: &Queue) {
     let (_reader, writer) = q.pair();
     for bytes in [MAX_CAPACITY_BYTES + 1, 2 * MAX_CAPACITY_BYTES, 1 << 40] {
-        expect(&format!("resize to {bytes}"), writer.resize(bytes), Err(Errno::EINVAL));
+        expect(
+            &format!("resize to {bytes}"),
+            writer.resize(bytes),
+            Err(Errno::EINVAL),
+        );
     }
     expect("capacity", writer.capacity(), 65536);
 }
@@ -100,19 +108,31 @@ fn an_ordinary_user_gets_at_most_1_mib(q: &Queue) {
         become_ordinary_user();
         let limit = UNPRIVILEGED_CAPACITY_BYTES;
         expect("resize to 1 MiB", writer.resize(limit), Ok(limit as usize));
-        expect("resize to 1 MiB + 1", writer.resize(limit + 1), Err(Errno::EPERM));
+        expect(
+            "resize to 1 MiB + 1",
+            writer.resize(limit + 1),
+            Err(Errno::EPERM),
+        );
         expect("capacity", writer.capacity(), limit as usize);
     })
     .wait_success();
     let above = 2 * UNPRIVILEGED_CAPACITY_BYTES;
-    expect("root resizes to 2 MiB", writer.resize(above), Ok(above as usize));
+    expect(
+        "root resizes to 2 MiB",
+        writer.resize(above),
+        Ok(above as usize),
+    );
 }
 
 fn an_ordinary_user_may_shrink_what_is_above_the_limit(q: &Queue) {
     let (_reader, writer) = q.pair_of(4 << 20);
     Process::start("ordinary user", || {
         become_ordinary_user();
-        expect("resize from 4 to 2 MiB", writer.resize(2 << 20), Ok(2 << 20));
+        expect(
+            "resize from 4 to 2 MiB",
+            writer.resize(2 << 20),
+            Ok(2 << 20),
+        );
         expect("and back", writer.resize(4 << 20), Err(Errno::EPERM));
     })
     .wait_success();
@@ -127,7 +147,11 @@ fn resize_below_what_is_queued_is_ebusy(q: &Queue) {
     expect("capacity", writer.capacity(), 65536);
     expect("resize to 16384", writer.resize(16384), Ok(16384));
     let mut got = reader.read_all(PIPE_BUF_BYTES);
-    expect("resize to 8192 with 4097 queued", writer.resize(8192), Ok(8192));
+    expect(
+        "resize to 8192 with 4097 queued",
+        writer.resize(8192),
+        Ok(8192),
+    );
     got.extend(reader.read_all(data.len() - got.len()));
     expect_bytes("data", &got, &data);
 }
@@ -186,7 +210,11 @@ fn data_survives_resizing_while_it_flows(q: &Queue) {
     let (stream, mut random, mut received) = (Stream::new(), Random::new(2), 0);
     while received < total {
         let part = reader.read(random.up_to(20_000)).expect("read");
-        expect_bytes(&format!("from byte {received}"), &part, stream.piece(received, part.len()));
+        expect_bytes(
+            &format!("from byte {received}"),
+            &part,
+            stream.piece(received, part.len()),
+        );
         received += part.len();
     }
     is_done.store(true, Ordering::Relaxed);

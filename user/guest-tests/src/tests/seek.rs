@@ -98,14 +98,22 @@ fn fallocate_is_refused(q: &Queue) {
 
 fn advice_and_sync_of_a_range_are_refused(q: &Queue) {
     let (reader, _writer) = q.pair();
-    expect("sync_file_range", raw::sync_file_range(reader.as_fd()), Err(Errno::ESPIPE));
+    expect(
+        "sync_file_range",
+        raw::sync_file_range(reader.as_fd()),
+        Err(Errno::ESPIPE),
+    );
     // generic_fadvise() refuses FIFOs by their type, and ignores advice on other special files.
     let wanted = match q.subject() {
         Subject::Fifo => Err(Errno::ESPIPE),
         Subject::Device => Ok(()),
     };
     let advice = PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL;
-    expect("posix_fadvise", posix_fadvise(&reader, 0, 0, advice), wanted);
+    expect(
+        "posix_fadvise",
+        posix_fadvise(&reader, 0, 0, advice),
+        wanted,
+    );
 }
 
 fn mmap_is_enodev(q: &Queue) {
@@ -125,7 +133,11 @@ fn stat_says_character_device_or_fifo(q: &Queue) {
         Subject::Fifo => SFlag::S_IFIFO,
         Subject::Device => SFlag::S_IFCHR,
     };
-    expect("type", SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT, wanted);
+    expect(
+        "type",
+        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT,
+        wanted,
+    );
     expect("size", stat.st_size, 0);
 }
 
@@ -135,14 +147,30 @@ fn pipe_sizes_are_ebadf_on_the_device(q: &Queue) {
         Subject::Fifo => (Ok(65536), Ok(8192)),
         Subject::Device => (Err(Errno::EBADF), Err(Errno::EBADF)),
     };
-    expect("F_GETPIPE_SZ", fcntl(&reader, FcntlArg::F_GETPIPE_SZ), wanted_get);
-    expect("F_SETPIPE_SZ", fcntl(&reader, FcntlArg::F_SETPIPE_SZ(8192)), wanted_set);
+    expect(
+        "F_GETPIPE_SZ",
+        fcntl(&reader, FcntlArg::F_GETPIPE_SZ),
+        wanted_get,
+    );
+    expect(
+        "F_SETPIPE_SZ",
+        fcntl(&reader, FcntlArg::F_SETPIPE_SZ(8192)),
+        wanted_set,
+    );
 }
 
 fn advisory_locks_work(q: &Queue) {
     use nix::fcntl::{Flock, FlockArg};
-    let first = std::fs::File::options().read(true).write(true).open(q.path()).expect("open");
-    let second = std::fs::File::options().read(true).write(true).open(q.path()).expect("open");
+    let first = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(q.path())
+        .expect("open");
+    let second = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(q.path())
+        .expect("open");
     let lock = Flock::lock(first, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e);
     let lock = lock.expect("flock");
     let refused = Flock::lock(second, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e);

@@ -62,14 +62,20 @@ fn splice_moves_a_pipe_into_the_queue(q: &Queue) {
     let (reader, writer) = q.pair();
     let (pipe_reader, pipe_writer) = pipe();
     let data = pattern(30_000);
-    File::from(pipe_writer).write_all(&data).expect("write to the pipe");
+    File::from(pipe_writer)
+        .write_all(&data)
+        .expect("write to the pipe");
     let mut moved = 0;
     while moved < data.len() {
         moved += splice_all(&pipe_reader, &writer, data.len()).expect("splice");
     }
     expect("bytes moved", moved, data.len());
     expect_bytes("data", &reader.read_all(data.len()), &data);
-    expect("at the end of the pipe", splice_all(&pipe_reader, &writer, 1), Ok(0));
+    expect(
+        "at the end of the pipe",
+        splice_all(&pipe_reader, &writer, 1),
+        Ok(0),
+    );
 }
 
 fn splice_moves_the_queue_into_a_pipe(q: &Queue) {
@@ -125,7 +131,11 @@ fn splice_out_of_an_empty_nonblocking_queue_is_eagain(q: &Queue) {
     let (reader, _writer) = q.pair();
     let (_pipe_reader, pipe_writer) = pipe();
     let reader = reader.nonblocking();
-    expect("splice", splice_all(&reader, &pipe_writer, 100), Err(Errno::EAGAIN));
+    expect(
+        "splice",
+        splice_all(&reader, &pipe_writer, 100),
+        Err(Errno::EAGAIN),
+    );
 }
 
 fn splice_f_nonblock_does_not_wait_for_data(q: &Queue) {
@@ -142,7 +152,9 @@ fn splice_in_waits_for_room(q: &Queue) {
     let (reader, writer) = q.pair();
     let capacity = writer.fill();
     let (pipe_reader, pipe_writer) = pipe();
-    File::from(pipe_writer).write_all(b"late").expect("write to the pipe");
+    File::from(pipe_writer)
+        .write_all(b"late")
+        .expect("write to the pipe");
     let part = Actor::asleep_in(Call::Splice, "splicer", move || {
         splice_all(&pipe_reader, &writer, 100)
     });
@@ -155,11 +167,21 @@ fn splice_in_without_readers_is_epipe_and_sends_sigpipe(q: &Queue) {
     let (reader, writer) = q.pair();
     reader.close();
     let (pipe_reader, pipe_writer) = pipe();
-    File::from(pipe_writer).write_all(b"lost").expect("write to the pipe");
+    File::from(pipe_writer)
+        .write_all(b"lost")
+        .expect("write to the pipe");
     let sigpipe = SigpipeWatch::start();
-    expect("splice", splice_all(&pipe_reader, &writer, 100), Err(Errno::EPIPE));
+    expect(
+        "splice",
+        splice_all(&pipe_reader, &writer, 100),
+        Err(Errno::EPIPE),
+    );
     expect("SIGPIPE", sigpipe.has_come(), true);
-    expect_bytes("what stays in the pipe", &read_exactly(pipe_reader, 4), b"lost");
+    expect_bytes(
+        "what stays in the pipe",
+        &read_exactly(pipe_reader, 4),
+        b"lost",
+    );
 }
 
 fn splice_out_takes_no_more_than_the_pipe_holds(q: &Queue) {
@@ -168,7 +190,10 @@ fn splice_out_takes_no_more_than_the_pipe_holds(q: &Queue) {
     let data = pattern(1 << 18);
     writer.write_all(&data);
     let moved = splice_all(&reader, &pipe_writer, data.len()).expect("splice");
-    assert!((1..=65536).contains(&moved), "{moved} bytes moved into a pipe of 65536");
+    assert!(
+        (1..=65536).contains(&moved),
+        "{moved} bytes moved into a pipe of 65536"
+    );
     expect("bytes left", reader.queued(), data.len() - moved);
     expect_bytes("moved", &read_exactly(pipe_reader, moved), &data[..moved]);
     expect_bytes("left", &reader.read_all(data.len() - moved), &data[moved..]);
@@ -192,10 +217,14 @@ fn a_waiting_splice_leaves_its_pipe_usable(q: &Queue) {
     let (reader, writer) = q.pair();
     let (pipe_reader, pipe_writer) = pipe();
     let end = pipe_writer.try_clone().expect("dup");
-    let splicer = Actor::asleep_in(Call::Splice, "splicer", move || splice_all(&reader, &end, 100));
+    let splicer = Actor::asleep_in(Call::Splice, "splicer", move || {
+        splice_all(&reader, &end, 100)
+    });
     // Another user of the same pipe, meanwhile.
     let user = Actor::start("user of the pipe", move || {
-        File::from(pipe_writer).write_all(b"meanwhile").expect("write");
+        File::from(pipe_writer)
+            .write_all(b"meanwhile")
+            .expect("write");
         read_exactly(pipe_reader.try_clone().expect("dup"), 9)
     });
     expect_bytes("through the pipe", &user.join(), b"meanwhile");
@@ -241,7 +270,11 @@ fn sendfile_out_of_the_queue_reaches_a_pipe_on_the_device_only(q: &Queue) {
     writer.write_all(b"abc");
     let file = File::create(scratch_path("copy")).expect("create a file");
     // To anything but a pipe the source must be able to seek (splice_direct_to_actor()).
-    expect("to a file", sendfile(&file, &reader, None, 10), Err(Errno::EINVAL));
+    expect(
+        "to a file",
+        sendfile(&file, &reader, None, 10),
+        Err(Errno::EINVAL),
+    );
     expect("bytes queued", reader.queued(), 3);
     let (pipe_reader, pipe_writer) = pipe();
     let sent = sendfile(&pipe_writer, &reader, None, 10);
@@ -292,11 +325,22 @@ fn offsets_are_refused(q: &Queue) {
         Subject::Fifo => Errno::ESPIPE,
         Subject::Device => Errno::EFAULT,
     };
-    for (offset, at, wanted) in [("an", memory.span(0, 8), wanted), ("a wrong", wrong, if_wrong)] {
+    for (offset, at, wanted) in [
+        ("an", memory.span(0, 8), wanted),
+        ("a wrong", wrong, if_wrong),
+    ] {
         let out = raw::splice_at((reader.as_fd(), at), (pipe_writer.as_fd(), Span::NULL), 1);
-        expect(&format!("splice out with {offset} offset"), out, Err(wanted));
+        expect(
+            &format!("splice out with {offset} offset"),
+            out,
+            Err(wanted),
+        );
         let into = raw::splice_at((pipe_reader.as_fd(), Span::NULL), (writer.as_fd(), at), 1);
-        expect(&format!("splice in with {offset} offset"), into, Err(wanted));
+        expect(
+            &format!("splice in with {offset} offset"),
+            into,
+            Err(wanted),
+        );
     }
     expect("bytes queued", reader.queued(), 1);
 }

@@ -96,14 +96,22 @@ fn data_passes_by_poll_alone(q: &Queue) {
             let ready = writer.wait_for(PollFlags::POLLOUT);
             expect("poll of the write end", ready, PollFlags::POLLOUT);
             let len = random.up_to(20_000).min(total - sent);
-            sent += writer.write(stream.piece(sent, len)).expect("write when writable");
+            sent += writer
+                .write(stream.piece(sent, len))
+                .expect("write when writable");
         }
     });
     let (stream, mut random, mut received) = (Stream::new(), Random::new(9), 0);
     while received < total {
         let ready = reader.wait_for(PollFlags::POLLIN);
-        expect("poll of the read end", ready.contains(PollFlags::POLLIN), true);
-        let part = reader.read(random.up_to(20_000)).expect("read when readable");
+        expect(
+            "poll of the read end",
+            ready.contains(PollFlags::POLLIN),
+            true,
+        );
+        let part = reader
+            .read(random.up_to(20_000))
+            .expect("read when readable");
         let what = format!("bytes from {received} on");
         expect_bytes(&what, &part, stream.piece(received, part.len()));
         received += part.len();
@@ -128,7 +136,11 @@ fn check_record(bytes: &[u8]) -> (u8, u32) {
     let number = u32::from_ne_bytes(bytes[3..HEADER_BYTES].try_into().expect("4 bytes"));
     let body = &bytes[HEADER_BYTES..];
     let wanted = vec![number as u8; body.len()];
-    expect_bytes(&format!("record {number} of writer {}", bytes[2]), body, &wanted);
+    expect_bytes(
+        &format!("record {number} of writer {}", bytes[2]),
+        body,
+        &wanted,
+    );
     (bytes[2], number)
 }
 
@@ -179,7 +191,11 @@ fn long_writes_of_two_writers_lose_nothing(q: &Queue) {
     for byte in reader.read_all(2 * rounds * LEN) {
         seen[byte as usize] += 1;
     }
-    expect("bytes of each writer", (seen[1], seen[2]), (rounds * LEN, rounds * LEN));
+    expect(
+        "bytes of each writer",
+        (seen[1], seen[2]),
+        (rounds * LEN, rounds * LEN),
+    );
     for writer in writers {
         writer.join();
     }
@@ -228,7 +244,9 @@ fn ends_that_come_and_go_lose_nothing(q: &Queue) {
     let _both = q.must_open(OFlag::O_RDWR);
     let writer = Actor::start("writer", move || {
         for number in 0..rounds {
-            queue.must_open(OFlag::O_WRONLY).write_all(&record(0, number, 100));
+            queue
+                .must_open(OFlag::O_WRONLY)
+                .write_all(&record(0, number, 100));
         }
     });
     for number in 0..rounds {

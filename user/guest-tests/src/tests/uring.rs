@@ -42,7 +42,11 @@ fn poll_completes_when_there_is_room(q: &Queue) {
     ring.poll(&writer, PollFlags::POLLOUT);
     expect("pending while full", ring.is_pending(), true);
     reader.read_all(capacity);
-    expect("result", ring.result(), Ok(PollFlags::POLLOUT.bits().into()));
+    expect(
+        "result",
+        ring.result(),
+        Ok(PollFlags::POLLOUT.bits().into()),
+    );
 }
 
 fn poll_completes_at_the_last_close(q: &Queue) {
@@ -50,7 +54,11 @@ fn poll_completes_at_the_last_close(q: &Queue) {
     let mut ring = Ring::new();
     ring.poll(&reader, PollFlags::POLLIN);
     writer.close();
-    expect("result", ring.result(), Ok(PollFlags::POLLHUP.bits().into()));
+    expect(
+        "result",
+        ring.result(),
+        Ok(PollFlags::POLLHUP.bits().into()),
+    );
 }
 
 fn nowait_is_eagain_on_the_device_and_refused_by_a_fifo(q: &Queue) {

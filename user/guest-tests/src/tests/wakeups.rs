@@ -59,7 +59,11 @@ fn sleeping_writers(writer: &End, number: usize, len: usize) -> Vec<Actor<nix::R
 }
 
 /// Waits until one of the parts is done, and fails if any other one was woken.
-fn take_the_one_woken<T: Send + 'static>(parts: &mut Vec<Actor<T>>, sleeps: &mut Vec<u64>, call: Call) -> T {
+fn take_the_one_woken<T: Send + 'static>(
+    parts: &mut Vec<Actor<T>>,
+    sleeps: &mut Vec<u64>,
+    call: Call,
+) -> T {
     wait_until("one is done", || parts.iter().any(Actor::is_done));
     let first = parts.iter().position(Actor::is_done).expect("just seen");
     let done = parts.remove(first);
@@ -145,13 +149,25 @@ fn one_write_counts_one_wakeup(q: &Queue) {
     writer.write_all(b"x");
     wait_until("one reader is done", || readers.iter().any(Actor::is_done));
     let woken = reader.info().read;
-    expect("sleeps counted after a write", woken.sleeps - before.sleeps, 3);
-    expect("wakeups counted after a write", woken.wakeups - before.wakeups, 1);
+    expect(
+        "sleeps counted after a write",
+        woken.sleeps - before.sleeps,
+        3,
+    );
+    expect(
+        "wakeups counted after a write",
+        woken.wakeups - before.wakeups,
+        1,
+    );
     writer.write_all(b"xx");
     for reader in readers {
         expect("read", reader.join(), Ok(b"x".to_vec()));
     }
-    expect("wakeups in the end", reader.info().read.wakeups - before.wakeups, 3);
+    expect(
+        "wakeups in the end",
+        reader.info().read.wakeups - before.wakeups,
+        3,
+    );
 }
 
 fn a_long_writer_is_not_woken_for_every_byte(q: &Queue) {
@@ -184,7 +200,11 @@ fn a_writer_that_leaves_room_wakes_the_next(q: &Queue) {
     writer.fill();
     let writers = sleeping_writers(&writer, 4, PIPE_BUF_BYTES);
     // One read(2), so one wakeup from the reader.
-    expect("read", reader.read(4 * PIPE_BUF_BYTES).map(|b| b.len()), Ok(4 * PIPE_BUF_BYTES));
+    expect(
+        "read",
+        reader.read(4 * PIPE_BUF_BYTES).map(|b| b.len()),
+        Ok(4 * PIPE_BUF_BYTES),
+    );
     for writer in writers {
         expect("write", writer.join(), Ok(PIPE_BUF_BYTES));
     }
@@ -222,7 +242,12 @@ const MEETINGS: [Meeting; 3] = [
 
 impl Meeting {
     /// Prepares, by `sleepers`, and lets both happen to what it returns.
-    fn bring_about<T>(self, sleepers: impl FnOnce() -> T, wake: impl Fn(), signal: impl Fn(&T)) -> T {
+    fn bring_about<T>(
+        self,
+        sleepers: impl FnOnce() -> T,
+        wake: impl Fn(),
+        signal: impl Fn(&T),
+    ) -> T {
         if let Meeting::ByChance = self {
             let sleepers = sleepers();
             wake();
@@ -270,7 +295,11 @@ fn a_signalled_reader_passes_its_wakeup_on(q: &Queue) {
             }
             Err(e) => {
                 expect("read of the first", e, Errno::EINTR);
-                expect(&format!("read of the second, {meeting:?}"), second.join(), Ok(b"x".to_vec()));
+                expect(
+                    &format!("read of the second, {meeting:?}"),
+                    second.join(),
+                    Ok(b"x".to_vec()),
+                );
             }
         }
     }
@@ -294,7 +323,11 @@ fn a_signalled_writer_passes_its_wakeup_on(q: &Queue) {
             }
             Err(e) => expect("write of the first", e, Errno::EINTR),
         }
-        expect(&format!("write of the second, {meeting:?}"), second.join(), Ok(PIPE_BUF_BYTES));
+        expect(
+            &format!("write of the second, {meeting:?}"),
+            second.join(),
+            Ok(PIPE_BUF_BYTES),
+        );
     }
 }
 

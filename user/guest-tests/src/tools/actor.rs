@@ -18,6 +18,9 @@ use crate::harness::patience;
 /// the message names the step.
 const STEP: Duration = Duration::from_secs(5);
 
+/// How often a wait looks. Each look costs system calls that the one waited for could use.
+const LOOK_EVERY: Duration = Duration::from_micros(300);
+
 /// A part that runs beside the test, and its result.
 pub struct Actor<T> {
     name: String,
@@ -53,13 +56,13 @@ impl<T: Send + 'static> Actor<T> {
     #[track_caller]
     pub fn wait_asleep_in(&self, call: Call) {
         self.wait_until(&format!("asleep in {call:?}"), || {
-            assert!(
-                !self.handle.is_finished(),
-                "{}: expected to sleep in {call:?}, but it has returned",
-                self.name
-            );
-            self.thread.is_asleep_in(call)
+            self.is_done() || self.thread.is_asleep_in(call)
         });
+        assert!(
+            !self.is_done(),
+            "{}: expected to sleep in {call:?}, but it has returned",
+            self.name
+        );
     }
 
     /// How often the thread slept so far; see [`Actor::expect_not_woken_since`].
@@ -72,9 +75,7 @@ impl<T: Send + 'static> Actor<T> {
     #[track_caller]
     pub fn expect_not_woken_since(&self, sleeps: u64, call: Call) {
         assert!(
-            !self.handle.is_finished()
-                && self.thread.is_asleep_in(call)
-                && self.thread.sleeps() == sleeps,
+            !self.is_done() && self.thread.is_asleep_in(call) && self.thread.sleeps() == sleeps,
             "{}: expected to sleep on in {call:?}, but it was woken: {}",
             self.name,
             self.thread.describe()
@@ -94,7 +95,7 @@ impl<T: Send + 'static> Actor<T> {
     /// Waits for the end of the part and returns its result.
     #[track_caller]
     pub fn join(self) -> T {
-        self.wait_until("done", || self.handle.is_finished());
+        self.wait_until("done", || self.is_done());
         match self.handle.join() {
             Ok(result) => result,
             Err(_) => unreachable!("a panic ends the process"),
@@ -111,7 +112,7 @@ impl<T: Send + 'static> Actor<T> {
                 self.name,
                 self.thread.describe()
             );
-            std::thread::sleep(Duration::from_micros(100));
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 }
@@ -122,6 +123,6 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience(STEP);
     while !is_so() {
         assert!(Instant::now() < deadline, "expected by now: {what}");
-        std::thread::sleep(Duration::from_micros(100));
+        std::thread::sleep(LOOK_EVERY);
     }
 }

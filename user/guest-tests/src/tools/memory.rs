@@ -91,9 +91,15 @@ impl Mapping {
         let len = pages.len() * PAGE_BYTES;
         let all = NonZeroUsize::new(len + PAGE_BYTES).expect("at least a page");
         // SAFETY: a new mapping, at an address that the kernel chooses.
-        let start =
-            unsafe { mmap_anonymous(None, all, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | flags) }
-                .expect("mmap");
+        let start = unsafe {
+            mmap_anonymous(
+                None,
+                all,
+                ProtFlags::PROT_NONE,
+                MapFlags::MAP_PRIVATE | flags,
+            )
+        }
+        .expect("mmap");
         for (index, page) in pages.iter().enumerate() {
             let protection = match page {
                 Page::Open => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
@@ -112,7 +118,10 @@ impl Mapping {
 
     /// `len` bytes at `offset`. They may reach into forbidden pages.
     pub fn span(&self, offset: usize, len: usize) -> Span {
-        assert!(offset + len <= self.len + PAGE_BYTES, "outside of the mapping");
+        assert!(
+            offset + len <= self.len + PAGE_BYTES,
+            "outside of the mapping"
+        );
         Span {
             address: self.start.addr() + offset,
             len,

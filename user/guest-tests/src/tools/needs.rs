@@ -36,7 +36,7 @@ pub fn cap_sys_resource() -> Result<(), String> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
     match set {
-        Some(set) if set & 1 << CAP_SYS_RESOURCE != 0 => Ok(()),
+        Some(set) if set & (1 << CAP_SYS_RESOURCE) != 0 => Ok(()),
         _ => Err("no CAP_SYS_RESOURCE".to_owned()),
     }
 }

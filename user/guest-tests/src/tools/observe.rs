@@ -21,12 +21,8 @@ pub enum Call {
     Open,
     /// read(2)
     Read,
-    /// readv(2)
-    Readv,
     /// write(2)
     Write,
-    /// writev(2)
-    Writev,
     /// pwritev2(2)
     Pwritev2,
     /// poll(2)
@@ -37,8 +33,6 @@ pub enum Call {
     Select,
     /// splice(2)
     Splice,
-    /// sendfile(2)
-    Sendfile,
 }
 
 impl Call {
@@ -46,15 +40,12 @@ impl Call {
         match self {
             Call::Open => &[libc::SYS_openat],
             Call::Read => &[libc::SYS_read],
-            Call::Readv => &[libc::SYS_readv],
             Call::Write => &[libc::SYS_write],
-            Call::Writev => &[libc::SYS_writev],
             Call::Pwritev2 => &[libc::SYS_pwritev2],
             Call::Poll => &[libc::SYS_poll, libc::SYS_ppoll],
             Call::EpollWait => &[libc::SYS_epoll_wait, libc::SYS_epoll_pwait],
             Call::Select => &[libc::SYS_select, libc::SYS_pselect6],
             Call::Splice => &[libc::SYS_splice],
-            Call::Sendfile => &[libc::SYS_sendfile],
         }
     }
 }
@@ -83,7 +74,7 @@ impl Thread {
         let status = self.file("status");
         let line = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
         let set = line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
-        set.expect("SigPnd in /proc/PID/status") & 1 << (signal - 1) != 0
+        set.expect("SigPnd in /proc/PID/status") & (1 << (signal - 1)) != 0
     }
 
     /// One line for a person: what it does.

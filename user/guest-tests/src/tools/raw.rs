@@ -73,7 +73,13 @@ pub fn read_with(fd: BorrowedFd, buffer: &mut [u8], flags: i32) -> nix::Result<u
     let vector = [IoSliceMut::new(buffer)];
     // SAFETY: an `IoSliceMut` is laid out as an iovec, and there is one.
     let result = unsafe {
-        libc::preadv2(fd.as_raw_fd(), vector.as_ptr().cast(), 1, CURRENT_POSITION, flags)
+        libc::preadv2(
+            fd.as_raw_fd(),
+            vector.as_ptr().cast(),
+            1,
+            CURRENT_POSITION,
+            flags,
+        )
     };
     Errno::result(result).map(|len| len as usize)
 }
@@ -83,7 +89,13 @@ pub fn write_with(fd: BorrowedFd, bytes: &[u8], flags: i32) -> nix::Result<usize
     let vector = [IoSlice::new(bytes)];
     // SAFETY: an `IoSlice` is laid out as an iovec, and there is one.
     let result = unsafe {
-        libc::pwritev2(fd.as_raw_fd(), vector.as_ptr().cast(), 1, CURRENT_POSITION, flags)
+        libc::pwritev2(
+            fd.as_raw_fd(),
+            vector.as_ptr().cast(),
+            1,
+            CURRENT_POSITION,
+            flags,
+        )
     };
     Errno::result(result).map(|len| len as usize)
 }
@@ -138,8 +150,13 @@ pub fn ioctl_value(fd: BorrowedFd, request: u32, argument: usize) -> nix::Result
 /// `KPIPE_IOC_INFO` with whatever is in the structure.
 pub fn info_with(fd: BorrowedFd, info: &mut Info) -> nix::Result<i32> {
     // SAFETY: the number says that this structure is read and written.
-    let result =
-        unsafe { libc::ioctl(fd.as_raw_fd(), uapi::IOC_INFO as _, std::ptr::from_mut(info)) };
+    let result = unsafe {
+        libc::ioctl(
+            fd.as_raw_fd(),
+            uapi::IOC_INFO as _,
+            std::ptr::from_mut(info),
+        )
+    };
     Errno::result(result)
 }
 

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sched::{sched_getaffinity, sched_setaffinity, sched_getcpu, CpuSet};
+use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity, CpuSet};
 use nix::unistd::Pid;
 
 /// The calling thread.
@@ -14,7 +14,8 @@ const SELF: Pid = Pid::from_raw(0);
 pub fn on_one_processor<T>(part: impl FnOnce() -> T) -> T {
     let all = sched_getaffinity(SELF).expect("sched_getaffinity");
     let mut one = CpuSet::new();
-    one.set(sched_getcpu().expect("getcpu")).expect("the set holds every processor");
+    one.set(sched_getcpu().expect("getcpu"))
+        .expect("the set holds every processor");
     sched_setaffinity(SELF, &one).expect("sched_setaffinity");
     let result = part();
     sched_setaffinity(SELF, &all).expect("sched_setaffinity");

@@ -5,9 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::libc::c_int;
-use nix::sys::signal::{
-    sigaction, signal, SaFlags, SigAction, SigHandler, SigSet, Signal,
-};
+use nix::sys::signal::{sigaction, signal, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::unistd::gettid;
 
 use super::observe::Thread;
@@ -53,7 +51,9 @@ pub struct SigpipeWatch(());
 impl SigpipeWatch {
     /// Starts to watch, in the thread that will write.
     pub fn start() -> Self {
-        SigSet::from(Signal::SIGPIPE).thread_block().expect("pthread_sigmask");
+        SigSet::from(Signal::SIGPIPE)
+            .thread_block()
+            .expect("pthread_sigmask");
         Self(())
     }
 
