@@ -3,7 +3,9 @@
 //! The ring's arithmetic, against a `VecDeque`. Capacities start at 2 bytes, and indices start just
 //! below 2^32, so that every boundary is hit all the time.
 
-use kpipe_model::ring::{advance, capacity_for, moves, queued_bytes, room_bytes, spans};
+use kpipe_model::ring::{
+    advance, capacity_for, is_drained, moves, queued_bytes, room_bytes, spans,
+};
 use kpipe_model::uapi::{MAX_CAPACITY_BYTES, MIN_CAPACITY_BYTES};
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -145,6 +147,21 @@ proptest! {
                 prop_assert!(bytes as u64 / 2 < wanted.max(MIN_CAPACITY_BYTES));
             }
         }
+    }
+}
+
+#[test]
+fn drained_means_that_the_reader_has_come_so_far() {
+    for start in [0, 1, u32::MAX - 1, u32::MAX] {
+        let mark = start;
+        assert!(is_drained(mark, mark));
+        assert!(is_drained(mark, advance(mark, 1)));
+        assert!(is_drained(mark, advance(mark, MAX_CAPACITY_BYTES as usize)));
+        assert!(!is_drained(advance(mark, 1), mark));
+        assert!(!is_drained(
+            advance(mark, MAX_CAPACITY_BYTES as usize),
+            mark
+        ));
     }
 }
 
