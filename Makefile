@@ -20,7 +20,7 @@ shell: ## An interactive shell in a VM with the module loaded
 	@qemu/vm
 
 bench: ## Compare the device with pipe(2) and sockets (ICOUNT=1: in instructions)
-	@qemu/vm --timeout 0 $(if $(ICOUNT),--icount) -- kpipe bench
+	@qemu/vm --timeout 0 $(if $(ICOUNT),--icount) -- kpipe bench $(if $(ICOUNT),--icount)
 
 check: ## Formatting, lints, the unsafe fence, shell scripts
 	@scripts/check

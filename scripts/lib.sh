@@ -35,7 +35,7 @@ step() {
     : >"$log"
     if [ "${V:-0}" = 1 ]; then
         say "$text"
-        tail -f --pid=$$ "$log" >&2 &
+        show_output "$log" $$ &
     else
         show_progress "$text" $$ &
     fi
@@ -59,6 +59,7 @@ step() {
 # It ends by itself with the script PID, even one that was killed.
 show_progress() {
     local text=$1 parent=$2 began=$SECONDS
+    leave_lock
     while sleep 1 && kill -0 "$parent" 2>/dev/null; do
         local seconds=$((SECONDS - began))
         if [ -t 2 ]; then
@@ -69,18 +70,31 @@ show_progress() {
     done
 }
 
+# show_output LOG PID: all output as it comes, until the script PID ends.
+show_output() {
+    leave_lock
+    exec tail -f --pid="$2" "$1" >&2
+}
+
+# A lock belongs to the script and not to what shows its progress, which may end a bit later.
+leave_lock() { [ -z "${lock:-}" ] || exec {lock}>&-; }
+
 # explain_failure TEXT LOG: one sentence that says what to do.
 explain_failure() {
-    local text=$1 log=$2
-    if grep -qsE 'No space left on device|Disk quota exceeded|not have enough free space' "$log"; then
-        die "$text: no space left: free some in $cache (or set KPIPE_CACHE to another disk) and run it again"
+    local text=$1 log=$2 errors='(^|[^a-z_])error(\[E[0-9]+\])?:|\*\*\*'
+    if grep -qsE 'No space left on device|Disk quota exceeded|enough free space' "$log"; then
+        die "$text: no space left: free some in $cache (or set KPIPE_CACHE to another disk) and run it again; log: $log"
     fi
-    if grep -qsE 'Temporary failure resolving|Could not resolve|[Cc]ould not connect|Unable to connect|Connection (timed out|refused)|Network is unreachable|Could not handshake|Failed to fetch|download of .* failed|spurious network error' "$log"; then
-        grep -sE 'Temporary failure|resolve|connect|refused|unreachable|Failed to fetch|failed' "$log" | tail -n 2 >&2
+    if grep -qsE 'Temporary failure resolving|Could not resolve|[Cc]ould not connect|Unable to connect|Connection (timed out|refused)|Network is unreachable|Could not handshake|Failed to fetch|spurious network error' "$log"; then
         die "$text: the network does not answer: check it (and http_proxy, https_proxy) and run it again; log: $log"
     fi
-    tail -n 20 "$log" >&2
-    die "$text failed; the end of its output is above, all of it in $log (V=1 shows it as it comes)"
+    # Of parallel jobs, the one that failed may stand far above the end.
+    if grep -qE "$errors" "$log"; then
+        grep -E -m 3 -A 10 "$errors" "$log" >&2
+    else
+        tail -n 20 "$log" >&2
+    fi
+    die "$text failed; all of its output is in $log (V=1 shows it as it comes)"
 }
 
 # cached NAME KEY MAKER: makes the cache entry NAME-KEY unless it is there, and leaves its path in
@@ -102,9 +116,12 @@ cached() {
         chmod -R u+w "$cache/.$name".new.* 2>/dev/null || true
         rm -rf --one-file-system "$cache/.$name".new.*
         temporary=$cache/.$name.new.$$
+        # shellcheck disable=SC2064 # the name of now
+        trap "rm -rf --one-file-system '$temporary' '$temporary.tmp'" EXIT
         mkdir "$temporary"
         $maker "$temporary"
         mv -T "$temporary" "$entry"
+        trap - EXIT
     fi
     exec {lock}>&-
 }

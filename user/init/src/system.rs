@@ -57,15 +57,27 @@ pub fn mount() -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets the host name and brings the loopback network up.
+/// Sets the host name and brings the other processors and the loopback network up.
 pub fn configure() -> Result<(), Error> {
     sethostname("kpipe-vm")?;
+    start_processors()?;
     let status = Command::new("ip")
         .args(["link", "set", "lo", "up"])
         .env("PATH", PATH)
         .status()?;
     if !status.success() {
         return Err("cannot bring the loopback network up".into());
+    }
+    Ok(())
+}
+
+/// The kernel was started with one processor, see qemu/kernel.args. The first one has no switch.
+fn start_processors() -> Result<(), Error> {
+    for processor in fs::read_dir("/sys/devices/system/cpu")? {
+        let switch = processor?.path().join("online");
+        if switch.exists() && fs::read_to_string(&switch)?.trim() == "0" {
+            fs::write(&switch, "1").map_err(|error| format!("{}: {error}", switch.display()))?;
+        }
     }
     Ok(())
 }

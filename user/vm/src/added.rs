@@ -100,3 +100,28 @@ fn add_libraries(archive: &mut Archive, program: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(argument: &str) -> (String, String) {
+        let (host, guest) = split(OsStr::new(argument));
+        (host.display().to_string(), guest.display().to_string())
+    }
+
+    #[test]
+    fn a_relative_path_lands_where_the_command_starts() {
+        assert_eq!(places("./a/../b"), ("./a/../b".into(), "/root/b".into()));
+    }
+
+    #[test]
+    fn an_absolute_path_stays_the_same() {
+        assert_eq!(places("/etc/x"), ("/etc/x".into(), "/etc/x".into()));
+    }
+
+    #[test]
+    fn the_last_colon_separates_the_guests_path() {
+        assert_eq!(places("a:b:/c"), ("a:b".into(), "/c".into()));
+    }
+}

@@ -196,9 +196,32 @@ impl Options {
 
 /// Checked here because QEMU takes a number without unit for MiB and accepts a VM of 1 MiB.
 fn parse_mem(text: &str) -> Result<String, String> {
-    let (number, unit) = text.split_at(text.len().saturating_sub(1));
-    match (number.parse::<u64>(), unit) {
-        (Ok(1..), "G" | "g") | (Ok(128..), "M" | "m") => Ok(text.to_owned()),
+    let number = |units| {
+        text.strip_suffix(units)
+            .and_then(|number| number.parse::<u64>().ok())
+    };
+    match (number(['G', 'g']), number(['M', 'm'])) {
+        (Some(1..), _) | (_, Some(128..)) => Ok(text.to_owned()),
         _ => Err("expected at least 128M, for example 512M or 2G".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Options as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn memory_needs_a_unit_and_is_not_too_small() {
+        for good in ["128M", "1G", "2g"] {
+            assert_eq!(parse_mem(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "M", "1", "127M", "0G", "1T", "-1G", "1é"] {
+            assert!(parse_mem(bad).is_err(), "{bad}");
+        }
     }
 }

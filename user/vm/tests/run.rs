@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -165,4 +166,32 @@ pub fn environment(name: &str) -> Result<String, Failure> {
         return Ok(value);
     }
     Err(format!("{name}={value}: there is no such file").into())
+}
+
+/// A folder of the host that is removed with the value.
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Folder {
+    /// Makes one in the folder for temporary files.
+    pub fn new(name: &str) -> Result<Self, Failure> {
+        let name = format!("kpipe-vm-tests-{}-{name}", std::process::id());
+        let path = env::temp_dir().join(name);
+        fs::create_dir(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> Result<String, Failure> {
+        let path = self.path.join(name).into_os_string().into_string();
+        path.map_err(|_| "the folder for temporary files has a name that is not UTF-8".into())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
 }
