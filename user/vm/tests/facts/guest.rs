@@ -14,7 +14,7 @@ pub fn add() -> Result<(), Failure> {
     fs::create_dir(folder.path.join("sub"))?;
     symlink("../file", folder.path.join("sub/link"))?;
     let absolute = folder
-        .0
+        .path
         .to_str()
         .ok_or("the name of the folder is not UTF-8")?;
     let elsewhere = format!("{absolute}/file:/etc/elsewhere");
