@@ -304,8 +304,9 @@ impl Pipe {
             self.writable.register(table);
         }
         // Writers before data, as in `read_state`: no `POLLHUP` that hides a last `POLLIN`.
-        let (readers, writers) = (self.partners.readers(), self.partners.writers());
+        // And the opens before the writers, so that the first writer is not taken for one that left.
         let writer_opens = self.partners.writer_opens();
+        let (readers, writers) = (self.partners.readers(), self.partners.writers());
         let fill = self.ring.fill();
         ends::poll_mask(
             access,

@@ -72,16 +72,16 @@ pub struct Options {
 // The order of the fields is the order in which they are undone: the reverse of the order in
 // which `new` makes them.
 pub struct Registration<T: Device> {
-    _nodes: Nodes,
     _cdev: Cdev,
+    _nodes: Nodes,
     _class: Class,
     _region: Region,
     _shared: Pin<KBox<Shared<T>>>,
 }
 
 impl<T: Device> Registration<T> {
-    /// Registers `device`. From this call on, not only after it, files may be opened. If a step
-    /// fails, those before it are undone.
+    /// Registers `device`. Files may be opened from its last step on; before, an open gives `ENXIO`.
+    /// If a step fails, those before it are undone, and nobody has a file open.
     pub fn new(module: &'static ThisModule, options: Options, device: T) -> Result<Self> {
         let shared = KBox::pin(
             Shared {
@@ -92,11 +92,11 @@ impl<T: Device> Registration<T> {
         )?;
         let region = Region::new(&options)?;
         let class = Class::new(options.name)?;
-        let cdev = Cdev::new(module, &region, &shared)?;
         let nodes = Nodes::new(&class, &region, &options)?;
+        let cdev = Cdev::new(module, &region, &shared)?;
         Ok(Self {
-            _nodes: nodes,
             _cdev: cdev,
+            _nodes: nodes,
             _class: class,
             _region: region,
             _shared: shared,

@@ -19,8 +19,16 @@ static_assert(SPLICE_F_NONBLOCK == 0x2);
 bool kpipe_target_is_full(struct pipe_inode_info *pipe);
 bool kpipe_target_is_broken(struct pipe_inode_info *pipe);
 struct wait_queue_head *kpipe_target_wait(struct pipe_inode_info *pipe);
+bool kpipe_source_is_empty(struct pipe_inode_info *pipe);
+bool kpipe_source_is_ended(struct pipe_inode_info *pipe);
+struct wait_queue_head *kpipe_source_wait(struct pipe_inode_info *pipe);
 
-/* Has a pipe no free slot? May be called without its lock, like pipe_writable() in fs/pipe.c. */
+/*
+ * All of these may be called without the pipe's lock, like pipe_readable() and pipe_writable() in
+ * fs/pipe.c.
+ */
+
+/* Has a pipe no free slot? */
 bool kpipe_target_is_full(struct pipe_inode_info *pipe)
 {
 	union pipe_index index = { .head_tail = READ_ONCE(pipe->head_tail) };
@@ -38,4 +46,24 @@ bool kpipe_target_is_broken(struct pipe_inode_info *pipe)
 struct wait_queue_head *kpipe_target_wait(struct pipe_inode_info *pipe)
 {
 	return &pipe->wr_wait;
+}
+
+/* Has a pipe no data? */
+bool kpipe_source_is_empty(struct pipe_inode_info *pipe)
+{
+	union pipe_index index = { .head_tail = READ_ONCE(pipe->head_tail) };
+
+	return pipe_empty(index.head, index.tail);
+}
+
+/* Has a pipe no writers? */
+bool kpipe_source_is_ended(struct pipe_inode_info *pipe)
+{
+	return !READ_ONCE(pipe->writers);
+}
+
+/* Where the readers of a pipe wait. */
+struct wait_queue_head *kpipe_source_wait(struct pipe_inode_info *pipe)
+{
+	return &pipe->rd_wait;
 }

@@ -12,6 +12,7 @@
 
 use super::atomic::{full_barrier, Acquire, AtomicU32, AtomicUsize, Relaxed, Release};
 use crate::model::ring;
+use crate::uapi::UNPRIVILEGED_CAPACITY_BYTES;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -348,12 +349,14 @@ impl Memory {
     }
 
     /// Allocates uninitialised memory, charged to the memory cgroup of the caller. `ENOMEM` quietly
-    /// if there is none: a user asked for it, so a large request must neither fill the log nor
-    /// wake the OOM killer (`__GFP_RETRY_MAYFAIL`).
+    /// if there is none.
     fn allocate(capacity_bytes: usize) -> Result<Self> {
-        let flags = bindings::GFP_KERNEL_ACCOUNT
-            | bindings::__GFP_NOWARN
-            | 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
+        let mut flags = bindings::GFP_KERNEL_ACCOUNT | bindings::__GFP_NOWARN;
+        if capacity_bytes as u64 > UNPRIVILEGED_CAPACITY_BYTES {
+            // A size that only a privileged user gets: rather fail than wake the OOM killer. Not for
+            // smaller ones, because it also makes kvmalloc try hard to find contiguous pages.
+            flags |= 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
+        }
         // SAFETY: Reallocating null is allocating.
         let start = unsafe {
             bindings::kvrealloc_node_align_noprof(

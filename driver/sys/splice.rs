@@ -6,7 +6,8 @@
 //! mutex held. A driver that sleeps there makes every other user of that pipe hang, uninterruptibly.
 //! A FIFO waits without it, and so do these: they wait first, and copy when there is something to
 //! copy. (If another reader or writer of the device is quicker in between, the copying waits with the
-//! mutex after all, as in any driver.)
+//! mutex after all, as in any driver, and even with `SPLICE_F_NONBLOCK`, which the generic functions do
+//! not hand on.)
 //!
 //! Process context; called by `fs/splice.c`.
 
@@ -28,6 +29,9 @@ extern "C" {
     fn kpipe_target_is_full(pipe: *mut pipe_inode_info) -> bool;
     fn kpipe_target_is_broken(pipe: *mut pipe_inode_info) -> bool;
     fn kpipe_target_wait(pipe: *mut pipe_inode_info) -> *mut bindings::wait_queue_head;
+    fn kpipe_source_is_empty(pipe: *mut pipe_inode_info) -> bool;
+    fn kpipe_source_is_ended(pipe: *mut pipe_inode_info) -> bool;
+    fn kpipe_source_wait(pipe: *mut pipe_inode_info) -> *mut bindings::wait_queue_head;
 }
 
 /// From the device into a pipe.
@@ -104,32 +108,51 @@ pub(super) unsafe fn write<F: OpenFile>(
     flags: c_uint,
     wait: Wait,
 ) -> Result<isize> {
-    let mut wait = if flags & NONBLOCK != 0 {
+    let wait = if flags & NONBLOCK != 0 {
         Wait::Never
     } else {
         wait
     };
     let mut done_bytes = 0;
     while done_bytes < len_bytes {
-        let room_bytes = match private.await_room(wait) {
-            Ok(room_bytes) => room_bytes,
-            Err(_) if done_bytes > 0 => break,
-            Err(error) => return Err(error),
-        };
-        let now_bytes = room_bytes.min(len_bytes - done_bytes);
-        // SAFETY: The caller's contract.
-        let moved =
-            unsafe { bindings::iter_file_splice_write(pipe, file, position, now_bytes, flags) };
-        match usize::try_from(moved) {
+        // Once something has moved, nothing is waited for: the caller wants to know.
+        let wait = if done_bytes > 0 { Wait::Never } else { wait };
+        let moved = private.await_room(wait).and_then(|room_bytes| {
+            let now_bytes = room_bytes.min(len_bytes - done_bytes);
+            // SAFETY: The caller's contract. It never waits for the pipe: that would be with a room
+            // that is no longer what it was.
+            let moved = unsafe {
+                bindings::iter_file_splice_write(pipe, file, position, now_bytes, flags | NONBLOCK)
+            };
+            usize::try_from(moved).map_err(|_| Error::from_errno(moved as c_int))
+        });
+        match moved {
+            // The pipe is empty and has no writers.
+            Ok(0) => break,
             Ok(moved_bytes) => done_bytes += moved_bytes,
             Err(_) if done_bytes > 0 => break,
-            Err(_) => return Ok(moved),
+            // SAFETY: The pipe is valid, and its lock is not held.
+            Err(EAGAIN) if wait == Wait::Block => unsafe { await_content(pipe) }?,
+            Err(error) => return Err(error),
         }
-        if moved.unsigned_abs() < now_bytes {
-            // The pipe has no more.
-            break;
-        }
-        wait = Wait::Never;
     }
     Ok(done_bytes as isize)
+}
+
+/// Waits until a pipe has data, or no writers.
+///
+/// # Safety
+///
+/// `pipe` must be valid and not locked by the calling task.
+unsafe fn await_content(pipe: *mut pipe_inode_info) -> Result {
+    // SAFETY: The caller's contract; both look at single fields.
+    let is_over = || unsafe { !kpipe_source_is_empty(pipe) || kpipe_source_is_ended(pipe) };
+    while !is_over() {
+        // SAFETY: The wait queue is part of the pipe. Not exclusive, as in `await_space`.
+        match unsafe { sleep_on(kpipe_source_wait(pipe), Exclusive::No, is_over, || ()) } {
+            Sleep::Interrupted => return Err(ERESTARTSYS),
+            Sleep::Woken | Sleep::NotNeeded => {}
+        }
+    }
+    Ok(())
 }

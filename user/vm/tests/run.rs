@@ -104,14 +104,17 @@ pub fn wait(child: &mut Child) -> Result<ExitStatus, Failure> {
 }
 
 /// Asks again and again until there is an answer; fails after the deadline.
-pub fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Result<T, Failure> {
-    let deadline = Instant::now() + DEADLINE;
+pub fn until<T>(ask: impl FnMut() -> Option<T>) -> Result<T, Failure> {
+    within(DEADLINE, ask).ok_or_else(|| format!("nothing happened within {DEADLINE:?}").into())
+}
+
+/// Asks again and again until there is an answer, or none within this time.
+pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
     loop {
-        if let Some(answer) = ask() {
-            return Ok(answer);
-        }
-        if Instant::now() > deadline {
-            return Err(format!("nothing happened within {DEADLINE:?}").into());
+        let answer = ask();
+        if answer.is_some() || Instant::now() > deadline {
+            return answer;
         }
         thread::sleep(Duration::from_millis(10));
     }

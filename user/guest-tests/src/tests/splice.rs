@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use nix::fcntl::{splice, tee, vmsplice, SpliceFFlags};
 use nix::sys::sendfile::sendfile;
 
+use crate::harness::amount;
 use crate::tools::memory::{Mapping, Page, Span};
 use crate::tools::prelude::*;
 use crate::tools::raw;
@@ -31,6 +32,8 @@ pub const TESTS: &[Test] = &[
     each!(splice_out_takes_no_more_than_the_pipe_holds),
     each!(a_signal_interrupts_a_waiting_splice),
     each!(a_waiting_splice_leaves_its_pipe_usable),
+    each!(a_splice_that_waits_for_its_pipe_leaves_it_usable_when_the_queue_fills),
+    each!(a_splice_in_that_moved_something_does_not_wait_for_more),
     // sendfile works both ways.
     each!(sendfile_sends_a_file_into_the_queue),
     each!(sendfile_sends_more_than_the_capacity_while_a_reader_reads),
@@ -230,6 +233,48 @@ fn a_waiting_splice_leaves_its_pipe_usable(q: &Queue) {
     expect_bytes("through the pipe", &user.join(), b"meanwhile");
     writer.write_all(b"now");
     expect("splice", splicer.join(), Err(Errno::EPIPE));
+}
+
+fn a_splice_that_waits_for_its_pipe_leaves_it_usable_when_the_queue_fills(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let end = writer.clone();
+    let splicer = Actor::asleep_in(Call::Splice, "splicer", move || {
+        splice_all(&pipe_reader, &end, 100)
+    });
+    let queued = writer.duplicate().nonblocking().fill();
+    // The splicer has data now but no room. Writing to the pipe again must not hang behind it.
+    let user = Actor::start("user of the pipe", move || {
+        let mut pipe_writer = File::from(pipe_writer);
+        pipe_writer.write_all(b"some").expect("write");
+        pipe_writer.write_all(b"more").expect("write again");
+        pipe_writer
+    });
+    let pipe_writer = user.join();
+    reader.read_all(queued);
+    expect("splice", splicer.join(), Ok(8));
+    expect_bytes("data", &reader.read_all(8), b"somemore");
+    drop(pipe_writer);
+}
+
+fn a_splice_in_that_moved_something_does_not_wait_for_more(q: &Queue) {
+    let (reader, writer) = q.pair();
+    let (pipe_reader, pipe_writer) = pipe();
+    let mut pipe_writer = File::from(pipe_writer);
+    let data = pattern(65536);
+    // Often, because the reader must have made room just when the pipe has run dry.
+    for _ in 0..amount(20) {
+        pipe_writer.write_all(&data).expect("fill the pipe");
+        let end = reader.clone();
+        let len = data.len();
+        let drain = Actor::start("reader", move || end.read_all(len).len());
+        let mut moved = 0;
+        while moved < data.len() {
+            // The pipe's writer is still there, so waiting for more would take for ever.
+            moved += splice_all(&pipe_reader, &writer, 1 << 20).expect("splice");
+        }
+        expect("bytes", drain.join(), data.len());
+    }
 }
 
 /// A file with these bytes, at its start.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
@@ -15,7 +16,7 @@ use nix::sys::termios::tcgetattr;
 use nix::unistd::{pipe2, Pid};
 use rustix::termios::{tcgetwinsize, tcsetwinsize};
 
-use crate::run::{code, finish, has, same, vm, wait, Failure, DEADLINE};
+use crate::run::{code, finish, has, same, vm, wait, within, Failure, DEADLINE};
 
 pub fn bytes() -> Result<(), Failure> {
     let mut input = vec![0; 8 << 20];
@@ -42,6 +43,9 @@ pub fn slow_reader() -> Result<(), Failure> {
     let mut line = String::new();
     BufReader::new(child.stderr.take().ok_or("no stderr")?).read_line(&mut line)?;
     same("stderr", line.as_str(), "written\n")?;
+    // A runner that does not wait for the reader would end now.
+    let early = within(Duration::from_secs(2), || child.try_wait().ok().flatten());
+    same("end before the output was read", early, None)?;
     let mut stdout = Vec::new();
     child
         .stdout
