@@ -263,18 +263,22 @@ fn a_splice_in_that_moved_something_does_not_wait_for_more(q: &Queue) {
     let mut pipe_writer = File::from(pipe_writer);
     let data = pattern(65536);
     // Often, because the reader must have made room just when the pipe has run dry.
-    for _ in 0..amount(20) {
+    let rounds = amount(300);
+    let len = data.len();
+    let drain = Actor::start("reader", move || {
+        (0..rounds)
+            .map(|_| reader.read_all(len).len())
+            .sum::<usize>()
+    });
+    for _ in 0..rounds {
         pipe_writer.write_all(&data).expect("fill the pipe");
-        let end = reader.clone();
-        let len = data.len();
-        let drain = Actor::start("reader", move || end.read_all(len).len());
         let mut moved = 0;
-        while moved < data.len() {
+        while moved < len {
             // The pipe's writer is still there, so waiting for more would take for ever.
             moved += splice_all(&pipe_reader, &writer, 1 << 20).expect("splice");
         }
-        expect("bytes", drain.join(), data.len());
     }
+    expect("bytes", drain.join(), rounds * len);
 }
 
 /// A file with these bytes, at its start.
