@@ -120,13 +120,17 @@ pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<
     }
 }
 
-/// The children of a process, by /proc.
-pub fn children(pid: u32) -> Vec<u32> {
-    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-        .unwrap_or_default()
+/// The QEMU that this runner has started, once it has.
+pub fn qemu_of(runner: &Child) -> Option<u32> {
+    let pid = runner.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let is_qemu = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu"))
+    };
+    children
         .split_whitespace()
         .filter_map(|pid| pid.parse().ok())
-        .collect()
+        .find(is_qemu)
 }
 
 /// Whether the process exists and has not ended.

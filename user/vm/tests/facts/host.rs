@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::process::Child;
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
-use crate::run::{children, code, has, is_alive, run, same, until, vm, wait, Failure, Folder};
+use crate::run::{code, has, is_alive, qemu_of, run, same, until, vm, wait, Failure, Folder};
 
 pub fn errors_before_boot() -> Result<(), Failure> {
     same("unknown option", run(&["--bogus"])?.status, 2)?;
@@ -30,18 +31,25 @@ pub fn errors_before_boot() -> Result<(), Failure> {
     same("one line", huge.err().lines().count(), 1)
 }
 
+/// Once while the command runs, and once while the kernel boots.
 pub fn interrupt() -> Result<(), Failure> {
-    for (signal, status) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let mut child =
-            vm(&["--no-module", "--", "sh", "-c", "echo started; sleep 1000"]).spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
-        let qemu = until(|| children(child.id()).first().copied())?;
-        kill(Pid::from_raw(child.id().try_into()?), signal)?;
-        same("status", code(wait(&mut child)?), status)?;
-        same("QEMU is alive", is_alive(qemu), false)?;
-    }
-    Ok(())
+    let mut child = vm(&["--no-module", "--", "sh", "-c", "echo started; sleep 1000"]).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
+    same("stdout", line.as_str(), "started\n")?;
+    ends_with(child, Signal::SIGINT, 130)?;
+    ends_with(
+        vm(&["--no-module", "--", "true"]).spawn()?,
+        Signal::SIGTERM,
+        143,
+    )
+}
+
+fn ends_with(mut child: Child, signal: Signal, status: i32) -> Result<(), Failure> {
+    let qemu = until(|| qemu_of(&child))?;
+    kill(Pid::from_raw(child.id().try_into()?), signal)?;
+    same("status", code(wait(&mut child)?), status)?;
+    same("QEMU is alive", is_alive(qemu), false)
 }
 
 /// A guest that hangs cannot notice that the host has gone; QEMU must end all the same.
