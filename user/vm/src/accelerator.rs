@@ -142,6 +142,7 @@ fn boots_with_kvm(options: &Options, signals: &Signals) -> Result<bool, Error> {
         ..options.clone()
     };
     let image = image::build(&trial, None)?;
+    let mailbox = signals.new_session();
     let machine = machine::start(&trial, Kind::Kvm, &image)?;
     let limits = Limits {
         boot: TRIAL_LIMIT,
@@ -151,7 +152,7 @@ fn boots_with_kvm(options: &Options, signals: &Signals) -> Result<bool, Error> {
     let channels = Channels {
         standard,
         log: None,
-        signals,
+        mailbox,
         has_terminal: false,
     };
     match session::run(machine, &limits, channels)? {

@@ -62,6 +62,7 @@ fn run(options: &Options) -> Result<Outcome, Error> {
     }
     let terminal = terminal::for_command(options);
     let image = image::build(options, terminal.as_ref())?;
+    let mailbox = signals.new_session();
     let machine = machine::start(options, accelerator.kind, &image)?;
     let _raw = terminal
         .as_ref()
@@ -70,7 +71,7 @@ fn run(options: &Options) -> Result<Outcome, Error> {
     let channels = Channels {
         standard: streams::callers()?,
         log,
-        signals: &signals,
+        mailbox,
         has_terminal: terminal.is_some(),
     };
     session::run(machine, &Limits::of(options), channels)

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 
 use crate::machine::Machine;
 use crate::options::Options;
-use crate::signals::Signals;
+use crate::signals::Mailbox;
 use crate::streams::{drain, feed, record, Standard};
 use crate::{terminal, Error};
 
@@ -77,19 +77,19 @@ pub enum Event {
 }
 
 /// The channels of a session besides the VM's own.
-pub struct Channels<'a> {
+pub struct Channels {
     /// The command's streams.
     pub standard: Standard,
     /// Where the kernel's log goes as it comes.
     pub log: Option<File>,
-    /// The runner's signals.
-    pub signals: &'a Signals,
+    /// Where events arrive.
+    pub mailbox: Mailbox,
     /// Whether the command has a terminal.
     pub has_terminal: bool,
 }
 
 /// Runs the session; QEMU has ended when this returns.
-pub fn run(machine: Machine, limits: &Limits, channels: Channels<'_>) -> Result<Outcome, Error> {
+pub fn run(machine: Machine, limits: &Limits, channels: Channels) -> Result<Outcome, Error> {
     let Machine {
         stdin,
         stdout,
@@ -98,8 +98,7 @@ pub fn run(machine: Machine, limits: &Limits, channels: Channels<'_>) -> Result<
         console,
         mut qemu,
     } = machine;
-    let (sender, events) = channel();
-    channels.signals.report_to(&sender);
+    let Mailbox { sender, events } = channels.mailbox;
     let console = record(console, channels.log);
     listen(control.try_clone()?, sender.clone());
     feed(channels.standard.stdin, stdin.try_clone()?, sender.clone());

@@ -3,7 +3,7 @@
 //! The signals that the runner handles: those that end it, and the one of a new window size.
 
 use std::process::exit;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -45,8 +45,20 @@ impl Signals {
         Ok(Self { listener })
     }
 
-    /// Tells this session from now on.
-    pub fn report_to(&self, events: &Sender<Event>) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(events.clone());
+    /// Makes the channel of a session and sends the signals there from now on. To be called before
+    /// QEMU starts: without a session a signal ends the runner at once.
+    pub fn new_session(&self) -> Mailbox {
+        let (sender, events) = channel();
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        *listener = Some(sender.clone());
+        Mailbox { sender, events }
     }
+}
+
+/// Both ends of a session's channel.
+pub struct Mailbox {
+    /// For the threads.
+    pub sender: Sender<Event>,
+    /// For the loop.
+    pub events: Receiver<Event>,
 }

@@ -120,17 +120,19 @@ pub fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<
     }
 }
 
-/// The QEMU that this runner has started, once it has.
+/// The VM that this runner has started, once it has. (Before that it asks QEMU for its version.)
 pub fn qemu_of(runner: &Child) -> Option<u32> {
     let pid = runner.id();
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    let is_qemu = |pid: &u32| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu"))
+    let is_vm = |pid: &u32| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        comm.starts_with("qemu") && arguments.windows(7).any(|part| part == b"-initrd")
     };
     children
         .split_whitespace()
         .filter_map(|pid| pid.parse().ok())
-        .find(is_qemu)
+        .find(is_vm)
 }
 
 /// Whether the process exists and has not ended.

@@ -71,9 +71,7 @@ pub fn killed_runner() -> Result<(), Failure> {
             .contains("Run /bin/cat")
             .then_some(())
     })?;
-    let qemu = *children(child.id())
-        .first()
-        .ok_or("the runner has no child")?;
+    let qemu = qemu_of(&child).ok_or("the runner has no QEMU")?;
     same("QEMU is alive", is_alive(qemu), true)?;
     child.kill()?;
     wait(&mut child)?;
