@@ -12,7 +12,7 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 build=$project/build
 cache=${KPIPE_CACHE:-${XDG_CACHE_HOME:-${HOME:?is not set, so there is no place for the cache; set KPIPE_CACHE}/.cache}/kpipe}
 export project build cache
-# Kernel series that driver/ is written for (see the table of differences in docs/).
+# Kernel series that driver/ is written for.
 supported_series='7.2 7.3'
 export supported_series
 
