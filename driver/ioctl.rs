@@ -2,12 +2,16 @@
 
 //! ioctl(2): decoding and dispatch. The commands are described in `uapi.rs`.
 //!
-//! Any open end may use each of them. Process context; may sleep.
+//! Any open end may use each of them, except that pairs come from the clone node. Process context; may
+//! sleep.
 
-use crate::pipe::Pipe;
+use crate::file::{End, Source};
+use crate::model::ring::capacity_for;
+use crate::pipe;
 use crate::sys::user::Argument;
 use crate::uapi;
-use kernel::ioctl::{_IO, _IOWR};
+use kernel::fs::file::flags::{O_CLOEXEC, O_DIRECT, O_NONBLOCK};
+use kernel::ioctl::{_IO, _IOW, _IOWR};
 use kernel::prelude::*;
 
 /// `FIONREAD` of `include/uapi/asm-generic/ioctls.h`, which bindgen does not see.
@@ -15,13 +19,19 @@ const FIONREAD: u32 = 0x541B;
 
 // The numbers that user space sees are those that the kernel's own encoder makes.
 const _: () = {
-    assert!(uapi::IOC_INFO == _IOWR::<uapi::Info>(uapi::IOC_TYPE as u32, 1));
-    assert!(uapi::IOC_RESIZE == _IO(uapi::IOC_TYPE as u32, 2));
-    assert!(uapi::IOC_RESET_COUNTERS == _IO(uapi::IOC_TYPE as u32, 3));
+    let ioc_type = uapi::IOC_TYPE as u32;
+    assert!(uapi::IOC_INFO == _IOWR::<uapi::Info>(ioc_type, 1));
+    assert!(uapi::IOC_RESIZE == _IO(ioc_type, 2));
+    assert!(uapi::IOC_RESET_COUNTERS == _IO(ioc_type, 3));
+    assert!(uapi::IOC_PAIR == _IOWR::<uapi::Pair>(ioc_type, 4));
+    assert!(uapi::IOC_SET_MODE == _IO(ioc_type, 5));
+    assert!(uapi::IOC_SET_TIMEOUTS == _IOW::<uapi::Timeouts>(ioc_type, 6));
+    assert!(uapi::IOC_GET_TIMEOUTS == _IOWR::<uapi::Timeouts>(ioc_type, 7));
 };
 
-/// Carries out one command on a queue. An unknown one is `ENOTTY` to user space.
-pub fn dispatch(pipe: &Pipe, command: u32, argument: Argument) -> Result<isize> {
+/// Carries out one command on an open end. An unknown one is `ENOTTY` to user space.
+pub fn dispatch(end: &End, command: u32, argument: Argument) -> Result<isize> {
+    let pipe = end.pipe();
     match command {
         FIONREAD => {
             // At most `MAX_CAPACITY_BYTES`, which is below i32::MAX.
@@ -30,7 +40,7 @@ pub fn dispatch(pipe: &Pipe, command: u32, argument: Argument) -> Result<isize> 
         }
         uapi::IOC_INFO => {
             let asked: uapi::Info = argument.read()?;
-            if asked.size as usize != size_of::<uapi::Info>() || asked.reserved != 0 {
+            if asked.size as usize != size_of::<uapi::Info>() || asked.mode != 0 {
                 return Err(EINVAL);
             }
             argument.write(&pipe.info())?;
@@ -44,6 +54,73 @@ pub fn dispatch(pipe: &Pipe, command: u32, argument: Argument) -> Result<isize> 
             pipe.reset_counters();
             Ok(0)
         }
+        uapi::IOC_PAIR => pair(end.source().ok_or(ENOIOCTLCMD)?, argument),
+        uapi::IOC_SET_MODE => {
+            pipe.set_packet_mode(is_packet_mode(argument.0 as u64)?);
+            Ok(0)
+        }
+        uapi::IOC_SET_TIMEOUTS => {
+            let timeouts = timeouts(argument)?;
+            end.set_timeouts(timeouts.read_ns, timeouts.write_ns);
+            Ok(0)
+        }
+        uapi::IOC_GET_TIMEOUTS => {
+            let asked = timeouts(argument)?;
+            let (read_ns, write_ns) = end.timeouts();
+            argument.write(&uapi::Timeouts {
+                read_ns,
+                write_ns,
+                ..asked
+            })?;
+            Ok(0)
+        }
         _ => Err(ENOIOCTLCMD),
     }
+}
+
+fn pair(source: &Source, argument: Argument) -> Result<isize> {
+    const FLAGS: u32 = O_CLOEXEC | O_NONBLOCK | O_DIRECT;
+    let asked: uapi::Pair = argument.read()?;
+    let is_valid = asked.size as usize == size_of::<uapi::Pair>()
+        && asked.flags & !FLAGS == 0
+        && asked.reserved == 0;
+    if !is_valid {
+        return Err(EINVAL);
+    }
+    let is_packet_mode = is_packet_mode(asked.mode.into())?;
+    let capacity_bytes = match asked.capacity_bytes {
+        0 => None,
+        wanted_bytes => Some(capacity_for(wanted_bytes).ok_or(EINVAL)?),
+    };
+    if !capacity_bytes.is_none_or(pipe::may_have) {
+        return Err(EPERM);
+    }
+    let (pair, capacity_bytes) = source.pair(asked.flags, capacity_bytes, is_packet_mode)?;
+    argument.write(&uapi::Pair {
+        capacity_bytes: capacity_bytes as u64,
+        read_fd: pair.read_fd(),
+        write_fd: pair.write_fd(),
+        ..asked
+    })?;
+    // Last: what others can reach cannot be undone.
+    pair.install();
+    Ok(0)
+}
+
+fn is_packet_mode(mode: u64) -> Result<bool> {
+    const STREAM: u64 = uapi::MODE_STREAM as u64;
+    const PACKET: u64 = uapi::MODE_PACKET as u64;
+    match mode {
+        STREAM => Ok(false),
+        PACKET => Ok(true),
+        _ => Err(EINVAL),
+    }
+}
+
+fn timeouts(argument: Argument) -> Result<uapi::Timeouts> {
+    let asked: uapi::Timeouts = argument.read()?;
+    if asked.size as usize != size_of::<uapi::Timeouts>() || asked.reserved != 0 {
+        return Err(EINVAL);
+    }
+    Ok(asked)
 }

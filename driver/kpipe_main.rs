@@ -17,6 +17,7 @@
 #![allow(unreachable_pub)]
 
 use crate::model::ring;
+use crate::sys::account::SoftLimit;
 use crate::sys::chardev;
 use core::borrow::Borrow;
 use kernel::prelude::*;
@@ -47,6 +48,10 @@ module! {
             default: 65536,
             description: "Capacity of a queue in bytes, a power of two (4096 to 1073741824)",
         },
+        user_soft_limit: u64 {
+            default: 67108864,
+            description: "Queue and pipe memory in bytes above which an unprivileged user gets small queues (0: no limit)",
+        },
         mode: u16 {
             default: 0o600,
             description: "Permission bits of the nodes (octal with a leading 0, 01 to 0777)",
@@ -54,7 +59,13 @@ module! {
     },
 }
 
-const _: () = assert!(uapi::DEFAULT_CAPACITY_BYTES == 65536, "the default above");
+const _: () = {
+    assert!(uapi::DEFAULT_CAPACITY_BYTES == 65536, "the default above");
+    assert!(
+        uapi::DEFAULT_USER_SOFT_LIMIT_BYTES == 67108864,
+        "the default above"
+    );
+};
 
 struct Kpipe {
     /// Dropped on rmmod, which the kernel refuses while a file is open.
@@ -64,10 +75,16 @@ struct Kpipe {
 impl kernel::Module for Kpipe {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let parameters = Parameters::checked()?;
-        let queues = file::Queues::new(parameters.queues, parameters.capacity_bytes)?;
+        let queues = file::Queues::new(
+            module,
+            parameters.queues,
+            parameters.capacity_bytes,
+            parameters.soft_limit,
+        )?;
         let options = chardev::Options {
             name: c"kpipe",
             count: parameters.queues,
+            bare_minor: uapi::CLONE_MINOR,
             mode: parameters.mode,
         };
         let registration = chardev::Registration::new(module, options, queues)?;
@@ -92,6 +109,7 @@ impl Drop for Kpipe {
 struct Parameters {
     queues: u32,
     capacity_bytes: usize,
+    soft_limit: SoftLimit,
     mode: u16,
 }
 
@@ -100,9 +118,13 @@ impl Parameters {
     fn checked() -> Result<Self> {
         let queues = copied::<u32>(module_parameters::queues.value());
         let capacity = copied::<u64>(module_parameters::capacity.value());
+        let user_soft_limit = copied::<u64>(module_parameters::user_soft_limit.value());
         let mode = copied::<u16>(module_parameters::mode.value());
-        if !(1..=1024).contains(&queues) {
-            pr_err!("parameter queues={queues}: must be 1 to 1024\n");
+        if !(1..=uapi::MAX_QUEUES).contains(&queues) {
+            pr_err!(
+                "parameter queues={queues}: must be 1 to {}\n",
+                uapi::MAX_QUEUES
+            );
             return Err(EINVAL);
         }
         // Exactly what resizing would give: nothing is rounded here, so that a typo is noticed.
@@ -125,6 +147,7 @@ impl Parameters {
         Ok(Self {
             queues,
             capacity_bytes,
+            soft_limit: SoftLimit::of_bytes(user_soft_limit),
             mode,
         })
     }

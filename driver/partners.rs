@@ -5,9 +5,9 @@
 //! [`Partners`] wraps `model/ends.rs` in a lock and a wait queue. `pipe.rs` owns one per queue and
 //! passes in what belongs to the first open and the last close. Process context; may sleep.
 
-use crate::model::ends::{Access, Closed, Ends, NoReader, Opened, Wait};
+use crate::model::ends::{Access, Closed, Ends, NoReader, Opened, Opening};
 use crate::sys::atomic::{Acquire, AtomicU32, Release};
-use crate::sys::wait::{new_wait_queue, Sleep, WaitQueue};
+use crate::sys::wait::{new_wait_queue, Deadline, Sleep, WaitQueue};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex, MutexGuard};
 
@@ -50,14 +50,14 @@ impl Partners {
     pub fn open(
         &self,
         access: Access,
-        wait: Wait,
+        opening: Opening,
         first: impl FnOnce() -> Result,
         last: impl FnOnce(),
     ) -> Result<Option<u32>> {
         let opened = {
             let mut ends = self.ends.lock();
             let mut after = *ends;
-            let opened = after.open(access, wait)?;
+            let opened = after.open(access, opening)?;
             if ends.is_unused() && !after.is_unused() {
                 first()?;
             }
@@ -84,7 +84,7 @@ impl Partners {
         last: impl FnOnce(),
     ) -> Result<Option<u32>> {
         while !came() {
-            if self.waiting.sleep(&came) == Sleep::Interrupted {
+            if self.waiting.sleep(Deadline::Never, &came) == Sleep::Interrupted {
                 let ends = self.ends.lock();
                 // Nobody can come while the lock is held: either there is a partner and this open
                 // succeeds, or a later one will not count on this end.

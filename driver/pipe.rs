@@ -2,11 +2,13 @@
 
 //! One queue: the rules of `model/` wrapped in locks and wait queues.
 //!
-//! [`Pipe`] is what a FIFO's inode is to `fs/pipe.c`. `file.rs` calls it in process context.
+//! [`Pipe`] is what a FIFO's inode is to `fs/pipe.c`. `file.rs` calls it in process context. Reading and
+//! writing are in `pipe/read.rs` and `pipe/write.rs`.
 //!
 //! # Locks
 //!
-//! The one of [`Partners`], then the read side of the ring, then its write side; each may sleep.
+//! The one of [`Partners`], then that of the charge, then the read side of the ring, then its write
+//! side; each may sleep.
 //! Readers and writers never share a lock: a reader holds the read side while it copies, a writer the write side. Nobody
 //! holds any of them while it waits for the queue or for a partner. No task is woken under a lock
 //! that it will take first.
@@ -19,23 +21,27 @@
 //! was woken and leaves something behind wakes the next one (the baton; compare `wake_next_reader` in
 //! `fs/pipe.c`).
 
-use crate::counters::{Moved, Part};
-use crate::model::ends::{self, poll, Access, Closed, PollView, ReadState, Wait, WriteState};
+use crate::counters::Moved;
+use crate::model::ends::{self, poll, Access, Closed, Opening, PollView};
 use crate::model::ring::capacity_for;
 use crate::partners::Partners;
+use crate::sys::account::{Charge, SoftLimit};
 use crate::sys::atomic::{AtomicBool, AtomicUsize, Relaxed};
-use crate::sys::request::Request;
-use crate::sys::ring::{Mark, ReadGuard, Ring};
+use crate::sys::fasync::{AsyncRequest, Event, Listeners};
+use crate::sys::ring::Ring;
 use crate::sys::task;
-use crate::sys::wait::{new_wait_queue, PollTable, Sleep, WaitQueue};
+use crate::sys::wait::{new_wait_queue, PollTable, WaitQueue};
 use crate::uapi;
-use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
+
+mod read;
+mod write;
 
 /// A queue of bytes with any number of readers and writers.
 #[pin_data]
 pub struct Pipe {
-    /// The N of `/dev/kpipeN`.
+    /// The N of `/dev/kpipeN`, or `PRIVATE_INDEX`.
     index: u32,
     /// Who has the queue open.
     #[pin]
@@ -43,8 +49,15 @@ pub struct Pipe {
     /// The bytes. It has memory while anybody has the queue open.
     #[pin]
     ring: Ring,
-    /// Capacity in bytes of the ring's memory, now or when it is next allocated.
+    /// Capacity in bytes of the ring's memory when it is next allocated. Changed under the lock of
+    /// `partners`.
     capacity: AtomicUsize,
+    /// Who pays for the ring's memory; `None` while there is none.
+    #[pin]
+    charge: Mutex<Option<Charge>>,
+    soft_limit: SoftLimit,
+    /// Is every write a packet, with `O_DIRECT` or without?
+    is_packet_mode: AtomicBool,
     /// Readers of an empty queue, and pollers of read ends.
     #[pin]
     readable: WaitQueue,
@@ -53,30 +66,39 @@ pub struct Pipe {
     /// Writers to a full queue, and pollers of write ends.
     #[pin]
     writable: WaitQueue,
+    /// Read ends with `O_ASYNC`.
+    data_listeners: Listeners,
+    /// Write ends with `O_ASYNC`.
+    room_listeners: Listeners,
     read: Moved,
     write: Moved,
 }
 
 impl Pipe {
     /// An unused queue. `capacity_bytes` is a power of two.
-    pub fn new(index: u32, capacity_bytes: usize) -> impl PinInit<Self> {
+    pub fn new(index: u32, capacity_bytes: usize, soft_limit: SoftLimit) -> impl PinInit<Self> {
         pin_init!(Self {
             index,
             partners <- Partners::new(),
             ring <- Ring::new(),
             capacity: AtomicUsize::new(capacity_bytes),
+            charge <- new_mutex!(None, "kpipe::charge"),
+            soft_limit,
+            is_packet_mode: AtomicBool::new(false),
             readable <- new_wait_queue!(c"kpipe::readable"),
             is_polled: AtomicBool::new(false),
             writable <- new_wait_queue!(c"kpipe::writable"),
+            data_listeners: Listeners::new(),
+            room_listeners: Listeners::new(),
             read: Moved::new(),
             write: Moved::new(),
         })
     }
 
     /// Opens an end, as fifo(7) has it; see [`Partners::open`]. `ENOMEM`: no memory for the ring.
-    pub fn open(&self, access: Access, wait: Wait) -> Result<Option<u32>> {
-        let allocate = || self.ring.resize(self.capacity.load(Relaxed));
-        self.partners.open(access, wait, allocate, || self.free())
+    pub fn open(&self, access: Access, opening: Opening) -> Result<Option<u32>> {
+        self.partners
+            .open(access, opening, || self.allocate(), || self.free())
     }
 
     /// Closes an end that [`open`](Self::open) opened. The last one takes data and memory along.
@@ -85,206 +107,38 @@ impl Pipe {
             // End of file for every reader, a broken pipe for every writer.
             self.readable.wake_all();
             self.writable.wake_all();
+            self.data_listeners.notify(Event::Data);
+            self.room_listeners.notify(Event::Room);
         }
+    }
+
+    /// Gives the ring its memory, on the account of the caller. Called under the lock of `partners`.
+    fn allocate(&self) -> Result {
+        let wanted_bytes = self.capacity.load(Relaxed);
+        let small_bytes = uapi::SMALL_CAPACITY_BYTES as usize;
+        let (charge, capacity_bytes) = Charge::new(wanted_bytes, small_bytes, self.soft_limit);
+        self.ring.resize(capacity_bytes)?;
+        *self.charge.lock() = Some(charge);
+        Ok(())
     }
 
     fn free(&self) {
         self.ring.free();
+        *self.charge.lock() = None;
         self.is_polled.store(false, Relaxed);
     }
 
-    /// read(2): takes what is there, and waits only if there is nothing.
-    pub fn read(&self, request: Request<'_>, to: &mut IovIterDest<'_>) -> Result<usize> {
-        if to.is_empty() {
-            return Ok(0);
+    /// Gives the ring another capacity. Called under the lock of `partners`, with the queue open.
+    fn change_capacity(&self, capacity_bytes: usize) -> Result {
+        let mut slot = self.charge.lock();
+        let slot: &mut Option<Charge> = &mut slot;
+        let charge = slot.as_mut().ok_or(ENXIO)?;
+        charge.change(capacity_bytes, self.soft_limit)?;
+        let resized = self.ring.resize(capacity_bytes);
+        if resized.is_err() {
+            charge.set(self.ring.capacity_bytes());
         }
-        let mut was_woken = false;
-        loop {
-            let side = self.ring.lock_read();
-            // Writers first, data second: see `read_state`.
-            let writers = self.partners.writers();
-            match ends::read_state(writers, side.queued_bytes()) {
-                ReadState::Data => return self.take(side, to, was_woken),
-                ReadState::Eof => return Ok(0),
-                ReadState::Empty if request.wait() == Wait::Never => return Err(EAGAIN),
-                ReadState::Empty => drop(side),
-            }
-            match self.readable.sleep(|| self.is_worth_reading()) {
-                Sleep::Interrupted => return Err(ERESTARTSYS),
-                Sleep::Woken => was_woken = true,
-                Sleep::NotNeeded => {}
-            }
-        }
-    }
-
-    /// What a reader waits for: anything but [`ReadState::Empty`].
-    fn is_worth_reading(&self) -> bool {
-        self.partners.writers() == 0 || self.ring.has_data()
-    }
-
-    /// Copies out until the user's buffer is full or the ring is empty.
-    ///
-    /// In pieces, so that a writer can fill the room of the first while the next is copied; and no
-    /// more than a ringful, so that a fast writer cannot keep other readers out.
-    fn take(
-        &self,
-        mut side: ReadGuard<'_>,
-        to: &mut IovIterDest<'_>,
-        was_woken: bool,
-    ) -> Result<usize> {
-        let most_bytes = to.len().min(side.capacity_bytes());
-        let mut taken_bytes = 0;
-        loop {
-            let piece = side.take(to, (most_bytes - taken_bytes).min(PIECE_BYTES));
-            taken_bytes += piece.done_bytes;
-            self.tell_writers(&side, piece.done_bytes);
-            let is_empty = piece.wanted_bytes == 0;
-            if is_empty || piece.is_torn() || taken_bytes == most_bytes {
-                break;
-            }
-        }
-        if taken_bytes > 0 {
-            self.read.count(taken_bytes, Part::First);
-        }
-        drop(side);
-        // The baton: who was woken and leaves data behind wakes the next reader.
-        if was_woken && self.ring.has_data() && self.readable.has_sleepers() {
-            self.readable.wake_one(DATA);
-        }
-        if taken_bytes == 0 {
-            return Err(EFAULT);
-        }
-        Ok(taken_bytes)
-    }
-
-    /// Wakes one writer (and the pollers) if the bytes just taken made the queue writable.
-    ///
-    /// Called under the read lock, where no other reader moves `tail`. `head` is no older than what a
-    /// sleeper has seen; so if it saw too little room, then so does this for the time before.
-    fn tell_writers(&self, side: &ReadGuard<'_>, taken_bytes: usize) {
-        if self.writable.has_sleepers() {
-            let room_bytes = side.room_bytes();
-            let room_before_bytes = room_bytes.saturating_sub(taken_bytes);
-            if ends::is_writable(room_bytes) && !ends::is_writable(room_before_bytes) {
-                self.writable.wake_one(ROOM);
-            }
-        }
-    }
-
-    /// write(2): all of it, waiting for room; a short one in one piece.
-    pub fn write(&self, request: Request<'_>, from: &mut IovIterSource<'_>) -> Result<usize> {
-        let len_bytes = from.len();
-        if len_bytes == 0 {
-            return Ok(0);
-        }
-        let mut done_bytes = 0;
-        let mut was_woken = false;
-        let end = loop {
-            // Taken anew for each piece: a fast reader cannot keep other writers out.
-            let mut side = self.ring.lock_write();
-            let readers = self.partners.readers();
-            let rest_bytes = len_bytes - done_bytes;
-            match ends::write_state(readers, side.room_bytes(), len_bytes, rest_bytes) {
-                WriteState::Broken => break Err(EPIPE),
-                WriteState::Full if request.wait() == Wait::Never => break Err(EAGAIN),
-                WriteState::Full => {
-                    drop(side);
-                    match self.writable.sleep(|| self.is_worth_writing()) {
-                        Sleep::Interrupted => break Err(ERESTARTSYS),
-                        Sleep::Woken => was_woken = true,
-                        Sleep::NotNeeded => {}
-                    }
-                }
-                WriteState::Room(room_bytes) => {
-                    let piece = side.stage(from, room_bytes.min(PIECE_BYTES));
-                    if piece.is_torn() && (ends::is_atomic(len_bytes) || piece.done_bytes == 0) {
-                        break Err(EFAULT);
-                    }
-                    let part = if done_bytes == 0 {
-                        Part::First
-                    } else {
-                        Part::Later
-                    };
-                    self.write.count(piece.done_bytes, part);
-                    let ringful_bytes = side.capacity_bytes();
-                    let mark = side.publish();
-                    self.tell_readers(mark);
-                    done_bytes += piece.done_bytes;
-                    if piece.is_torn() {
-                        break Err(EFAULT);
-                    }
-                    if done_bytes == len_bytes {
-                        break Ok(());
-                    }
-                    // A FIFO would have been full by now, and would have looked for signals.
-                    if done_bytes >= ringful_bytes && task::is_signalled() {
-                        break Err(ERESTARTSYS);
-                    }
-                }
-            }
-        };
-        // The baton: who was woken and leaves room behind wakes the next writer.
-        let leaves_room = was_woken && ends::is_writable(self.ring.fill().room_bytes);
-        if leaves_room && self.writable.has_sleepers() {
-            self.writable.wake_one(ROOM);
-        }
-        if end == Err(EPIPE) && !request.is_without_signal() {
-            task::send_sigpipe();
-        }
-        match end {
-            Err(error) if done_bytes == 0 => Err(error),
-            _ => Ok(done_bytes),
-        }
-    }
-
-    /// What a writer waits for once it sleeps.
-    fn is_worth_writing(&self) -> bool {
-        self.partners.readers() == 0 || ends::is_writable(self.ring.fill().room_bytes)
-    }
-
-    /// Wakes one reader (and the pollers) after bytes from `mark` on were written.
-    ///
-    /// Only if the bytes before them are gone: else somebody has been woken for those, and will pass
-    /// the wakeup on. Who sleeps has seen an empty queue, so the first write after that wakes. Edge-
-    /// triggered pollers, though, want to hear of every write (`poll_usage` in `fs/pipe.c`).
-    fn tell_readers(&self, mark: Mark) {
-        if self.readable.has_sleepers()
-            && (self.ring.is_drained(mark) || self.is_polled.load(Relaxed))
-        {
-            self.readable.wake_one(DATA);
-        }
-    }
-
-    /// Waits until a read need not wait.
-    pub fn await_data(&self, wait: Wait) -> Result {
-        while !self.is_worth_reading() {
-            if wait == Wait::Never {
-                return Err(EAGAIN);
-            }
-            match self.readable.sleep(|| self.is_worth_reading()) {
-                Sleep::Interrupted => return Err(ERESTARTSYS),
-                // This task takes nothing yet, so the wakeup is passed on at once.
-                Sleep::Woken if self.ring.has_data() => self.readable.wake_one(DATA),
-                Sleep::Woken | Sleep::NotNeeded => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until a write need not wait. Returns how many bytes it may have: at least one, also
-    /// for a write that will fail for lack of readers.
-    pub fn await_room(&self, wait: Wait) -> Result<usize> {
-        while !self.is_worth_writing() {
-            if wait == Wait::Never {
-                return Err(EAGAIN);
-            }
-            match self.writable.sleep(|| self.is_worth_writing()) {
-                Sleep::Interrupted => return Err(ERESTARTSYS),
-                Sleep::Woken if self.is_worth_writing() => self.writable.wake_one(ROOM),
-                Sleep::Woken | Sleep::NotNeeded => {}
-            }
-        }
-        Ok(self.ring.fill().room_bytes.max(1))
+        resized
     }
 
     /// poll(2): what is ready now. `unseen_opens` is what [`open`](Self::open) returned.
@@ -320,26 +174,57 @@ impl Pipe {
         )
     }
 
+    /// `O_ASYNC` was set or cleared on an end.
+    pub fn set_async<'open>(&'open self, access: Access, request: &AsyncRequest<'open>) -> Result {
+        if access.reads() {
+            request.apply(&self.data_listeners)?;
+        }
+        if access.writes() {
+            request.apply(&self.room_listeners).inspect_err(|_| {
+                if access.reads() {
+                    request.revoke(&self.data_listeners);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     /// Bytes in the queue.
     pub fn queued_bytes(&self) -> usize {
-        self.ring.fill().queued_bytes
+        self.ring.data_bytes()
+    }
+
+    /// Bytes that fit into the queue, now or when it is next opened.
+    pub fn capacity_bytes(&self) -> usize {
+        match self.ring.capacity_bytes() {
+            0 => self.capacity.load(Relaxed),
+            capacity_bytes => capacity_bytes,
+        }
+    }
+
+    /// Sets the mode for later writes; see [`uapi::IOC_SET_MODE`].
+    pub fn set_packet_mode(&self, is_on: bool) {
+        self.is_packet_mode.store(is_on, Relaxed);
     }
 
     /// Sets the capacity, for now and for later opens, and returns what it became; see
     /// [`uapi::IOC_RESIZE`].
     pub fn resize(&self, wanted_bytes: u64) -> Result<usize> {
         let capacity_bytes = capacity_for(wanted_bytes).ok_or(EINVAL)?;
-        self.partners.while_fixed(|is_open| {
-            let is_growing = capacity_bytes > self.capacity.load(Relaxed);
-            let is_above_limit = capacity_bytes as u64 > uapi::UNPRIVILEGED_CAPACITY_BYTES;
-            if is_growing && is_above_limit && !task::may_exceed_limits() {
+        let capacity_bytes = self.partners.while_fixed(|is_open| {
+            let is_growing = capacity_bytes > self.capacity_bytes();
+            if is_growing && !may_have(capacity_bytes) {
                 return Err(EPERM);
             }
+            let mut capacity_bytes = capacity_bytes;
             if is_open {
-                self.ring.resize(capacity_bytes)?;
+                if self.ring.is_framed() {
+                    capacity_bytes = capacity_bytes.max(uapi::SMALL_CAPACITY_BYTES as usize);
+                }
+                self.change_capacity(capacity_bytes)?;
             }
             self.capacity.store(capacity_bytes, Relaxed);
-            Ok(())
+            Ok(capacity_bytes)
         })?;
         self.writable.wake_all();
         Ok(capacity_bytes)
@@ -353,8 +238,12 @@ impl Pipe {
             index: self.index,
             readers: self.partners.readers(),
             writers: self.partners.writers(),
-            reserved: 0,
-            capacity_bytes: self.capacity.load(Relaxed) as u64,
+            mode: if self.is_packet_mode.load(Relaxed) {
+                uapi::MODE_PACKET
+            } else {
+                uapi::MODE_STREAM
+            },
+            capacity_bytes: self.capacity_bytes() as u64,
             queued_bytes: self.queued_bytes() as u64,
             read: self.read.counters(&self.readable),
             write: self.write.counters(&self.writable),
@@ -368,6 +257,11 @@ impl Pipe {
         self.read.reset(&self.readable);
         self.write.reset(&self.writable);
     }
+}
+
+/// May the calling task ask for this capacity?
+pub fn may_have(capacity_bytes: usize) -> bool {
+    capacity_bytes as u64 <= uapi::UNPRIVILEGED_CAPACITY_BYTES || task::may_exceed_limits()
 }
 
 /// Most bytes that are copied before the other side hears of them. Less means more overlap but

@@ -14,13 +14,23 @@ use core::mem::{offset_of, size_of};
 
 /// The version of this interface, reported in [`Info::version`]. It grows with every addition;
 /// existing numbers and layouts never change.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The type byte of all ioctl numbers. It is free in `Documentation/userspace-api/ioctl/ioctl-number.rst`.
 pub const IOC_TYPE: u8 = 0xBE;
 
-/// Name of the device class, and the prefix of the node names: `/dev/kpipe0`, `/dev/kpipe1`, ...
+/// Name of the device class, of the clone node (`/dev/kpipe`), and the prefix of the other nodes:
+/// `/dev/kpipe0`, `/dev/kpipe1`, ...
 pub const NAME: &str = "kpipe";
+
+/// Most queues with a name. They have the minor numbers from 0 on.
+pub const MAX_QUEUES: u32 = 1024;
+
+/// Minor number of the clone node. Each open of it gives a private queue, and [`IOC_PAIR`].
+pub const CLONE_MINOR: u32 = MAX_QUEUES;
+
+/// [`Info::index`] of a private queue.
+pub const PRIVATE_INDEX: u32 = u32::MAX;
 
 /// A write of at most this many bytes is atomic (`PIPE_BUF`, see pipe(7)).
 pub const PIPE_BUF_BYTES: usize = 4096;
@@ -38,10 +48,27 @@ pub const UNPRIVILEGED_CAPACITY_BYTES: u64 = 1 << 20;
 /// Largest capacity of all, in bytes. Beyond it every caller gets `EINVAL`.
 pub const MAX_CAPACITY_BYTES: u64 = 1 << 30;
 
+/// Capacity of a new queue, in bytes, whose opener is above the soft limit on the queue memory of a
+/// user (module parameter `user_soft_limit`) without `CAP_SYS_RESOURCE` and `CAP_SYS_ADMIN`: what a
+/// pipe gets then. Also the smallest of a queue that packets were written to.
+pub const SMALL_CAPACITY_BYTES: u64 = 8192;
+
+/// Soft limit on the queue memory of a user, in bytes, that nobody changed: the default of
+/// `/proc/sys/fs/pipe-user-pages-soft`. Pipes of the same user count too.
+pub const DEFAULT_USER_SOFT_LIMIT_BYTES: u64 = 64 << 20;
+
+/// A mode ([`IOC_SET_MODE`]): bytes without boundaries, except those written with `O_DIRECT`.
+pub const MODE_STREAM: u32 = 0;
+
+/// A mode ([`IOC_SET_MODE`]): every write is a packet, as on a pipe with `O_DIRECT` (pipe(2)). A
+/// longer write is split after each [`PIPE_BUF_BYTES`]; a short read discards the rest of its packet.
+/// Each packet takes 4 bytes of the capacity in addition.
+pub const MODE_PACKET: u32 = 1;
+
 /// What [`IOC_INFO`] tells about one queue.
 ///
 /// The caller sets [`size`](Self::size) to the size of this structure and everything else to zero;
-/// another size or a non-zero [`reserved`](Self::reserved) is `EINVAL`. The counters start at zero
+/// another size or a non-zero [`mode`](Self::mode) is `EINVAL`. The counters start at zero
 /// when the module is loaded and after [`IOC_RESET_COUNTERS`], and they survive the last close.
 /// Each is exact; together they are not one snapshot while the queue is in use.
 #[repr(C)]
@@ -51,14 +78,14 @@ pub struct Info {
     pub size: u32,
     /// [`VERSION`] of the driver.
     pub version: u32,
-    /// Which queue this is: the N of `/dev/kpipeN`.
+    /// Which queue this is: the N of `/dev/kpipeN`, or [`PRIVATE_INDEX`].
     pub index: u32,
     /// Descriptions open for reading now (those open for both count here too).
     pub readers: u32,
     /// Descriptions open for writing now (those open for both count here too).
     pub writers: u32,
-    /// Zero, in both directions.
-    pub reserved: u32,
+    /// [`MODE_STREAM`] or [`MODE_PACKET`]. (Zero in version 1.)
+    pub mode: u32,
     /// Bytes that fit into the queue.
     pub capacity_bytes: u64,
     /// Bytes in the queue now: what `FIONREAD` gives.
@@ -84,8 +111,56 @@ pub struct Counters {
     pub wakeups: u64,
 }
 
+/// What [`IOC_PAIR`] takes and gives.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pair {
+    /// Size of this structure in bytes, set by the caller.
+    pub size: u32,
+    /// `O_CLOEXEC`, `O_NONBLOCK` (both for both ends) and `O_DIRECT` (the write end), as for pipe2(2).
+    pub flags: u32,
+    /// The wanted capacity in bytes, as for [`IOC_RESIZE`], or 0 for that of the module parameter; on
+    /// return the actual one.
+    pub capacity_bytes: u64,
+    /// [`MODE_STREAM`] or [`MODE_PACKET`].
+    pub mode: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// On return the descriptor of the read end.
+    pub read_fd: i32,
+    /// On return the descriptor of the write end.
+    pub write_fd: i32,
+}
+
+/// What [`IOC_SET_TIMEOUTS`] and [`IOC_GET_TIMEOUTS`] carry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Size of this structure in bytes, set by the caller.
+    pub size: u32,
+    /// Zero, in both directions.
+    pub reserved: u32,
+    /// Longest time in nanoseconds that a read sleeps; 0: without a limit.
+    pub read_ns: u64,
+    /// Longest time in nanoseconds that a write sleeps, all its sleeps together; 0: without a limit.
+    pub write_ns: u64,
+}
+
 // The C compilers of both widths lay the structures out like this; see user/include/kpipe.h.
 const _: () = {
+    assert!(size_of::<Pair>() == 32);
+    assert!(offset_of!(Pair, size) == 0);
+    assert!(offset_of!(Pair, flags) == 4);
+    assert!(offset_of!(Pair, capacity_bytes) == 8);
+    assert!(offset_of!(Pair, mode) == 16);
+    assert!(offset_of!(Pair, reserved) == 20);
+    assert!(offset_of!(Pair, read_fd) == 24);
+    assert!(offset_of!(Pair, write_fd) == 28);
+    assert!(size_of::<Timeouts>() == 24);
+    assert!(offset_of!(Timeouts, size) == 0);
+    assert!(offset_of!(Timeouts, reserved) == 4);
+    assert!(offset_of!(Timeouts, read_ns) == 8);
+    assert!(offset_of!(Timeouts, write_ns) == 16);
     assert!(size_of::<Counters>() == 32);
     assert!(size_of::<Info>() == 104);
     assert!(offset_of!(Info, size) == 0);
@@ -93,7 +168,7 @@ const _: () = {
     assert!(offset_of!(Info, index) == 8);
     assert!(offset_of!(Info, readers) == 12);
     assert!(offset_of!(Info, writers) == 16);
-    assert!(offset_of!(Info, reserved) == 20);
+    assert!(offset_of!(Info, mode) == 20);
     assert!(offset_of!(Info, capacity_bytes) == 24);
     assert!(offset_of!(Info, queued_bytes) == 32);
     assert!(offset_of!(Info, read) == 40);
@@ -119,6 +194,30 @@ pub const IOC_RESIZE: u32 = ioc(IOC_NONE, 2, 0);
 /// `_IO(IOC_TYPE, 3)`, the argument must be 0 (else `EINVAL`): sets all [`Counters`] of the queue to
 /// zero.
 pub const IOC_RESET_COUNTERS: u32 = ioc(IOC_NONE, 3, 0);
+
+/// `_IOWR(IOC_TYPE, 4, struct kpipe_pair)`, on the clone node only: two descriptors on a new private
+/// queue, as pipe2(2) gives them. They are of type FIFO for fstat(2), and opening
+/// `/proc/self/fd/N` gives the same queue and never waits.
+///
+/// `ENOTTY`: not the clone node. `EINVAL`: size, flags, mode, a non-zero reserved field, or a capacity
+/// above [`MAX_CAPACITY_BYTES`]. `EPERM`: a capacity above [`UNPRIVILEGED_CAPACITY_BYTES`] without
+/// `CAP_SYS_RESOURCE`. `EMFILE`, `ENFILE`: no free descriptor or file. `ENOMEM`. `EFAULT`: the
+/// structure is not writable. After an error nothing is left.
+pub const IOC_PAIR: u32 = ioc(IOC_READ | IOC_WRITE, 4, size_of::<Pair>());
+
+/// `_IO(IOC_TYPE, 5)`, the argument is [`MODE_STREAM`] or [`MODE_PACKET`] by value, else `EINVAL`: the
+/// mode of the queue for later writes, until the module is unloaded. What is queued stays as it is.
+pub const IOC_SET_MODE: u32 = ioc(IOC_NONE, 5, 0);
+
+/// `_IOW(IOC_TYPE, 6, struct kpipe_timeouts)`: how long calls on this open file description sleep, as
+/// `SO_RCVTIMEO` and `SO_SNDTIMEO` do (socket(7)). A read whose time is over is `EAGAIN`; a write
+/// returns what it wrote so far, or `EAGAIN`. A call with a limit that a signal interrupts is not
+/// restarted (signal(7)). `EINVAL`: size, or a non-zero reserved field.
+pub const IOC_SET_TIMEOUTS: u32 = ioc(IOC_WRITE, 6, size_of::<Timeouts>());
+
+/// `_IOWR(IOC_TYPE, 7, struct kpipe_timeouts)`: the limits of this open file description. The caller
+/// sets the size. `EINVAL` as above.
+pub const IOC_GET_TIMEOUTS: u32 = ioc(IOC_READ | IOC_WRITE, 7, size_of::<Timeouts>());
 
 const IOC_NONE: u32 = 0;
 const IOC_WRITE: u32 = 1;

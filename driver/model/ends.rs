@@ -41,6 +41,15 @@ pub enum Wait {
     Never,
 }
 
+/// What an open does without a partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Of a queue with a name: it waits or, with [`Wait::Never`], does without (fifo(7)).
+    Named(Wait),
+    /// Of a queue without one, as through `/proc/self/fd/N` of a pipe: it does without in any case.
+    Anonymous,
+}
+
 /// The open ends of one queue.
 ///
 /// `reader_opens` and `writer_opens` count opens, not present ends, and never go down: an opener
@@ -88,8 +97,9 @@ pub enum Closed {
 
 impl Ends {
     /// Counts a new end in and says whether its opener has to wait for a partner.
-    pub fn open(&mut self, access: Access, wait: Wait) -> Result<Opened, NoReader> {
-        if access == Access::Write && wait == Wait::Never && self.readers == 0 {
+    pub fn open(&mut self, access: Access, opening: Opening) -> Result<Opened, NoReader> {
+        let is_nonblocking = opening == Opening::Named(Wait::Never);
+        if access == Access::Write && is_nonblocking && self.readers == 0 {
             return Err(NoReader);
         }
         if access.reads() {
@@ -100,6 +110,9 @@ impl Ends {
             self.writers += 1;
             self.writer_opens = self.writer_opens.wrapping_add(1);
         }
+        let Opening::Named(wait) = opening else {
+            return Ok(Opened::Ready);
+        };
         Ok(match (access, wait) {
             (Access::Read, Wait::Never) if self.writers == 0 => {
                 Opened::ReadyBeforeFirstWriter(self.writer_opens)

@@ -7,4 +7,5 @@
 //! the same files and tests them on the host.
 
 pub mod ends;
+pub mod packet;
 pub mod ring;

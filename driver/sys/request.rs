@@ -7,12 +7,13 @@
 use crate::model::ends::{Access, Wait};
 use core::marker::PhantomData;
 use kernel::bindings;
-use kernel::fs::file::flags::O_NONBLOCK;
+use kernel::fs::file::flags::{O_DIRECT, O_NONBLOCK};
 use kernel::prelude::*;
 
 // Macros with casts, which bindgen leaves out. helpers.c compares them with the headers.
 pub(super) const FMODE_READ: u32 = 1 << 0;
 pub(super) const FMODE_WRITE: u32 = 1 << 1;
+pub(super) const FMODE_CAN_ODIRECT: u32 = 1 << 22;
 pub(super) const FMODE_NOWAIT: u32 = 1 << 27;
 const IOCB_NOWAIT: c_int = 0x8;
 const IOCB_NOSIGNAL: c_int = 0x100;
@@ -20,8 +21,6 @@ const IOCB_NOSIGNAL: c_int = 0x100;
 /// How a file is being opened.
 #[derive(Clone, Copy)]
 pub struct OpenRequest {
-    /// Minor number, counted from the first of the region.
-    pub minor: u32,
     /// Read, write, both or neither.
     pub access: Access,
     /// `O_NONBLOCK` at open.
@@ -32,11 +31,10 @@ impl OpenRequest {
     /// # Safety
     ///
     /// `file` must be valid and in the course of being opened by the calling task.
-    pub(super) unsafe fn from_raw(minor: u32, file: *mut bindings::file) -> Self {
+    pub(super) unsafe fn from_raw(file: *mut bindings::file) -> Self {
         // SAFETY: The file is valid and, while it is being opened, not shared.
         let mode = unsafe { (*file).f_mode };
         Self {
-            minor,
             access: match (mode & FMODE_READ != 0, mode & FMODE_WRITE != 0) {
                 (true, false) => Access::Read,
                 (false, true) => Access::Write,
@@ -75,6 +73,12 @@ impl Request<'_> {
         unsafe { wait_of_file((*self.kiocb).ki_filp) }
     }
 
+    /// Has the file `O_DIRECT`, as it is set now? On a pipe that makes packets (pipe(2)).
+    pub fn is_direct(&self) -> bool {
+        // SAFETY: The kiocb and its file are valid.
+        unsafe { flags_of_file((*self.kiocb).ki_filp) & O_DIRECT != 0 }
+    }
+
     /// Does the caller want `EPIPE` without `SIGPIPE` (`RWF_NOSIGNAL`)?
     pub fn is_without_signal(&self) -> bool {
         self.iocb_flags() & IOCB_NOSIGNAL != 0
@@ -92,11 +96,20 @@ impl Request<'_> {
 ///
 /// `file` must be valid.
 pub(super) unsafe fn wait_of_file(file: *mut bindings::file) -> Wait {
-    // SAFETY: The file is valid. fcntl may change `f_flags` meanwhile; C reads it without a lock too.
-    let flags = unsafe { (&raw const (*file).f_flags).read_volatile() };
-    if flags & O_NONBLOCK != 0 {
+    // SAFETY: The caller's contract.
+    if unsafe { flags_of_file(file) } & O_NONBLOCK != 0 {
         Wait::Never
     } else {
         Wait::Block
     }
+}
+
+/// The flags of open(2) that a file has now.
+///
+/// # Safety
+///
+/// `file` must be valid.
+pub(super) unsafe fn flags_of_file(file: *mut bindings::file) -> u32 {
+    // SAFETY: The file is valid. fcntl may change `f_flags` meanwhile; C reads it without a lock too.
+    unsafe { (&raw const (*file).f_flags).read_volatile() }
 }

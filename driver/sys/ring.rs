@@ -8,30 +8,33 @@
 //! is in `model/ring.rs`. Every byte is copied twice in all: from the writer's buffer into the ring,
 //! and from there into the reader's buffer.
 //!
+//! Once packets are written the ring holds records (`model/packet.rs`): [`Ring::frame`].
+//!
 //! Lock order: read side, then write side. Both are sleeping locks, held across user copies.
 
-use super::atomic::{full_barrier, Acquire, AtomicU32, AtomicUsize, Relaxed, Release};
+use super::atomic::{full_barrier, Acquire, AtomicBool, AtomicU32, AtomicUsize, Relaxed, Release};
+use super::memory::Memory;
+use crate::model::packet::{self, Kind, Record};
 use crate::model::ring;
-use crate::uapi::UNPRIVILEGED_CAPACITY_BYTES;
 use core::cell::UnsafeCell;
-use core::mem::MaybeUninit;
-use core::ptr;
-use core::slice;
-use kernel::bindings;
-use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Mutex, MutexGuard};
+use kernel::sync::{new_mutex, Mutex};
+
+mod sides;
+pub use sides::{Mark, ReadGuard};
 
 /// A byte ring whose two sides work at the same time.
 ///
 /// # Invariants
 ///
-/// - `memory` changes only with both locks held.
+/// - `memory` and `is_framed` change only with both locks held.
 /// - `head` is stored only with the write lock held, `tail` only with the read lock held (all three
 ///   with both, when the memory changes).
 /// - `tail..head` is at most the capacity of `memory`; those bytes are initialised, belong to the
 ///   holder of the read lock and are never written by anybody until `tail` has passed them.
 /// - The rest of the memory belongs to the holder of the write lock.
+/// - While `is_framed`, `tail..head` is what is left of the record in `ReadSide`, and then whole
+///   records with their headers.
 #[pin_data]
 pub struct Ring {
     #[pin]
@@ -42,13 +45,24 @@ pub struct Ring {
     head: AtomicU32,
     tail: AtomicU32,
     capacity: AtomicUsize,
+    is_framed: AtomicBool,
 }
 
-/// What the read lock protects: `tail`, and the bytes from `tail` to `head`.
-struct ReadSide;
+/// What the read lock protects: `tail`, the bytes from `tail` to `head`, and these.
+#[derive(Default)]
+struct ReadSide {
+    /// What is left of the record at `tail`, whose header is gone.
+    rest: Record,
+    /// Headers read, modulo 2^32.
+    records: u32,
+}
 
-/// What the write lock protects: `head`, and the memory without bytes.
-struct WriteSide;
+/// What the write lock protects: `head`, the memory without bytes, and this.
+#[derive(Default)]
+struct WriteSide {
+    /// Headers written, modulo 2^32.
+    records: u32,
+}
 
 // SAFETY: The memory is reached only through the two locks, see the invariants.
 unsafe impl Send for Ring {}
@@ -58,9 +72,9 @@ unsafe impl Sync for Ring {}
 /// How full a ring is, at one moment.
 #[derive(Clone, Copy)]
 pub struct Fill {
-    /// Bytes in the ring.
+    /// Bytes in the ring, headers of records among them.
     pub queued_bytes: usize,
-    /// Bytes that fit.
+    /// Bytes of data that fit.
     pub room_bytes: usize,
 }
 
@@ -68,43 +82,14 @@ impl Ring {
     /// A ring without memory. It has no bytes and no room.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            read_lock <- new_mutex!(ReadSide, "kpipe::read"),
-            write_lock <- new_mutex!(WriteSide, "kpipe::write"),
+            read_lock <- new_mutex!(ReadSide::default(), "kpipe::read"),
+            write_lock <- new_mutex!(WriteSide::default(), "kpipe::write"),
             memory: UnsafeCell::new(Memory::none()),
             head: AtomicU32::new(0),
             tail: AtomicU32::new(0),
             capacity: AtomicUsize::new(0),
+            is_framed: AtomicBool::new(false),
         })
-    }
-
-    /// Locks the read side. May sleep: another reader's user copy may be waiting for a page.
-    pub fn lock_read(&self) -> ReadGuard<'_> {
-        let side = self.read_lock.lock();
-        // SAFETY: The read lock is held.
-        let (start, capacity_bytes) = unsafe { self.memory() };
-        ReadGuard {
-            ring: self,
-            _side: side,
-            start,
-            capacity_bytes,
-        }
-    }
-
-    /// Locks the write side. May sleep, like [`lock_read`](Self::lock_read).
-    pub fn lock_write(&self) -> WriteGuard<'_> {
-        let side = self.write_lock.lock();
-        // SAFETY: The write lock is held.
-        let (start, capacity_bytes) = unsafe { self.memory() };
-        // `tail` is acquired: the reader is done with the bytes before it.
-        let tail = self.tail.load(Acquire);
-        WriteGuard {
-            ring: self,
-            _side: side,
-            start,
-            capacity_bytes,
-            room_bytes: ring::room_bytes(self.head.load(Relaxed), tail, capacity_bytes),
-            staged_bytes: 0,
-        }
     }
 
     /// Has the ring bytes, without a lock? `true` may be outdated when it arrives, `false` is not: a
@@ -135,11 +120,12 @@ impl Ring {
             let again = self.head.load(Acquire);
             if again == head {
                 let queued_bytes = ring::queued_bytes(head, tail);
+                // The capacity may have changed between the two reads; then nobody sleeps on this
+                // answer, because a resize wakes everybody.
+                let room_bytes = capacity_bytes.saturating_sub(queued_bytes);
                 return Fill {
                     queued_bytes,
-                    // The capacity may have changed between the two reads; then nobody sleeps on
-                    // this answer, because a resize wakes everybody.
-                    room_bytes: capacity_bytes.saturating_sub(queued_bytes),
+                    room_bytes: self.data_room_bytes(room_bytes),
                 };
             }
             head = again;
@@ -169,10 +155,57 @@ impl Ring {
         Ok(())
     }
 
-    /// Frees the memory and forgets all bytes.
+    /// Makes a ring of records out of a ring of bytes, if it is none yet. Queued bytes become a part of
+    /// the stream.
+    pub fn frame(&self) {
+        let mut read = self.read_lock.lock();
+        let mut write = self.write_lock.lock();
+        if !self.is_framed() {
+            let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), self.tail.load(Relaxed));
+            read.rest = Record {
+                kind: Kind::Stream,
+                len_bytes: queued_bytes,
+            };
+            write.records = read.records;
+            self.is_framed.store(true, Relaxed);
+        }
+    }
+
+    /// Is this a ring of records? Exact for those who hold a lock of the ring.
+    pub fn is_framed(&self) -> bool {
+        self.is_framed.load(Relaxed)
+    }
+
+    /// Data that fits into `room_bytes` of the ring in one piece.
+    fn data_room_bytes(&self, room_bytes: usize) -> usize {
+        if self.is_framed() {
+            packet::data_room_bytes(room_bytes)
+        } else {
+            room_bytes
+        }
+    }
+
+    /// Bytes of data in the ring, without headers. May sleep.
+    pub fn data_bytes(&self) -> usize {
+        if !self.is_framed() {
+            return self.fill().queued_bytes;
+        }
+        let read = self.read_lock.lock();
+        let write = self.write_lock.lock();
+        let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), self.tail.load(Relaxed));
+        packet::data_bytes(queued_bytes, write.records.wrapping_sub(read.records))
+    }
+
+    /// Capacity of the memory in bytes; 0 without memory.
+    pub fn capacity_bytes(&self) -> usize {
+        self.capacity.load(Acquire)
+    }
+
+    /// Frees the memory and forgets all bytes and records.
     pub fn free(&self) {
         let _read = self.read_lock.lock();
         let _write = self.write_lock.lock();
+        self.is_framed.store(false, Relaxed);
         self.capacity.store(0, Release);
         self.tail.store(self.head.load(Relaxed), Release);
         // SAFETY: Both locks are held, so nobody else uses the memory.
@@ -188,213 +221,5 @@ impl Ring {
         // SAFETY: `memory` changes only with both locks held, and the caller holds one.
         let memory = unsafe { &*self.memory.get() };
         (memory.start, memory.capacity_bytes)
-    }
-}
-
-/// The read side of a ring, locked.
-pub struct ReadGuard<'a> {
-    ring: &'a Ring,
-    _side: MutexGuard<'a, ReadSide>,
-    start: *mut u8,
-    capacity_bytes: usize,
-}
-
-impl ReadGuard<'_> {
-    /// Bytes to read. It grows under the reader's eyes, but never shrinks.
-    pub fn queued_bytes(&self) -> usize {
-        // `head` is acquired: the bytes before it are seen too.
-        ring::queued_bytes(self.ring.head.load(Acquire), self.ring.tail.load(Relaxed))
-    }
-
-    /// Bytes that fit, with a `head` as new as can be. A writer may fill them at once.
-    pub fn room_bytes(&self) -> usize {
-        self.capacity_bytes - self.queued_bytes()
-    }
-
-    /// Capacity of the ring in bytes.
-    pub fn capacity_bytes(&self) -> usize {
-        self.capacity_bytes
-    }
-
-    /// Copies the oldest bytes out and frees their room: `most_bytes`, or all if there are less, or
-    /// fewer if the user's memory cannot be written. Returns how many it should have been and how
-    /// many it was.
-    #[inline]
-    pub fn take(&mut self, to: &mut IovIterDest<'_>, most_bytes: usize) -> Copied {
-        let wanted_bytes = most_bytes.min(self.queued_bytes());
-        let tail = self.ring.tail.load(Relaxed);
-        let mut done_bytes = 0;
-        for span in ring::spans(tail, wanted_bytes, self.capacity_bytes) {
-            // SAFETY: The span lies within the memory, and within `tail..head`, which is initialised
-            // and belongs to the holder of the read lock.
-            let bytes =
-                unsafe { slice::from_raw_parts(self.start.add(span.start), span.len_bytes) };
-            let copied_bytes = to.copy_to_iter(bytes);
-            done_bytes += copied_bytes;
-            if copied_bytes < span.len_bytes || done_bytes == wanted_bytes {
-                break;
-            }
-        }
-        // Released: the bytes have been read before the writer may overwrite them.
-        self.ring
-            .tail
-            .store(ring::advance(tail, done_bytes), Release);
-        Copied {
-            wanted_bytes,
-            done_bytes,
-        }
-    }
-}
-
-/// The write side of a ring, locked.
-pub struct WriteGuard<'a> {
-    ring: &'a Ring,
-    _side: MutexGuard<'a, WriteSide>,
-    start: *mut u8,
-    capacity_bytes: usize,
-    room_bytes: usize,
-    staged_bytes: usize,
-}
-
-impl WriteGuard<'_> {
-    /// Bytes that fit, when the side was locked: by now there may be more, but not less.
-    pub fn room_bytes(&self) -> usize {
-        self.room_bytes
-    }
-
-    /// Capacity of the ring in bytes.
-    pub fn capacity_bytes(&self) -> usize {
-        self.capacity_bytes
-    }
-
-    /// Copies up to `most_bytes` bytes into the room behind the queued ones, invisible to the reader
-    /// until [`publish`](Self::publish). Copies less if there is less room, or if the user's memory
-    /// cannot be read; returns how many it should have been and how many it was.
-    #[inline]
-    pub fn stage(&mut self, from: &mut IovIterSource<'_>, most_bytes: usize) -> Copied {
-        let wanted_bytes = most_bytes.min(self.room_bytes);
-        let head = self.ring.head.load(Relaxed);
-        let mut done_bytes = 0;
-        for span in ring::spans(head, wanted_bytes, self.capacity_bytes) {
-            // SAFETY: The span lies within the memory, and outside of `tail..head`, so it belongs to
-            // the holder of the write lock. It may be uninitialised.
-            let room = unsafe {
-                slice::from_raw_parts_mut(
-                    self.start.add(span.start).cast::<MaybeUninit<u8>>(),
-                    span.len_bytes,
-                )
-            };
-            let copied_bytes = from.copy_from_iter_raw(room).len();
-            done_bytes += copied_bytes;
-            if copied_bytes < span.len_bytes || done_bytes == wanted_bytes {
-                break;
-            }
-        }
-        self.staged_bytes = done_bytes;
-        Copied {
-            wanted_bytes,
-            done_bytes,
-        }
-    }
-
-    /// Shows the staged bytes to the reader, and unlocks. Returns where they begin.
-    pub fn publish(self) -> Mark {
-        let head = self.ring.head.load(Relaxed);
-        // Released: the bytes are there before the reader sees that they are.
-        self.ring
-            .head
-            .store(ring::advance(head, self.staged_bytes), Release);
-        Mark(head)
-    }
-}
-
-/// A place in the stream of bytes.
-#[derive(Clone, Copy)]
-pub struct Mark(u32);
-
-/// How far a copy from or to user memory came.
-#[derive(Clone, Copy)]
-pub struct Copied {
-    /// Bytes that should have been copied.
-    pub wanted_bytes: usize,
-    /// Bytes that were.
-    pub done_bytes: usize,
-}
-
-impl Copied {
-    /// Did it run into memory that cannot be accessed?
-    pub fn is_torn(self) -> bool {
-        self.done_bytes < self.wanted_bytes
-    }
-}
-
-/// The memory itself.
-///
-/// # Invariants
-///
-/// `start` is null and `capacity_bytes` 0, or `start` points to that many bytes allocated by
-/// kvmalloc, owned by this value.
-struct Memory {
-    start: *mut u8,
-    capacity_bytes: usize,
-}
-
-impl Memory {
-    const fn none() -> Self {
-        // INVARIANT: The first case.
-        Self {
-            start: ptr::null_mut(),
-            capacity_bytes: 0,
-        }
-    }
-
-    /// Allocates uninitialised memory, charged to the memory cgroup of the caller. `ENOMEM` quietly
-    /// if there is none.
-    fn allocate(capacity_bytes: usize) -> Result<Self> {
-        let mut flags = bindings::GFP_KERNEL_ACCOUNT | bindings::__GFP_NOWARN;
-        if capacity_bytes as u64 > UNPRIVILEGED_CAPACITY_BYTES {
-            // A size that only a privileged user gets: rather fail than wake the OOM killer. Not for
-            // smaller ones, because it also makes kvmalloc try hard to find contiguous pages.
-            flags |= 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
-        }
-        // SAFETY: Reallocating null is allocating.
-        let start = unsafe {
-            bindings::kvrealloc_node_align_noprof(
-                ptr::null(),
-                capacity_bytes,
-                1,
-                flags,
-                bindings::NUMA_NO_NODE,
-            )
-        };
-        if start.is_null() {
-            return Err(ENOMEM);
-        }
-        // INVARIANT: The second case.
-        Ok(Self {
-            start: start.cast(),
-            capacity_bytes,
-        })
-    }
-
-    /// Copies one run of bytes from `old`.
-    fn copy_from(&mut self, old: &Memory, step: ring::Move) {
-        assert!(step.from + step.len_bytes <= old.capacity_bytes);
-        assert!(step.to + step.len_bytes <= self.capacity_bytes);
-        // SAFETY: Both runs lie within their allocations, which are different ones.
-        unsafe {
-            ptr::copy_nonoverlapping(
-                old.start.add(step.from),
-                self.start.add(step.to),
-                step.len_bytes,
-            )
-        };
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: By the invariant null or an allocation of kvmalloc, which nobody else owns.
-        unsafe { bindings::kvfree(self.start.cast()) };
     }
 }

@@ -11,9 +11,9 @@
 //!
 //! Process context; called by `fs/splice.c`.
 
-use super::chardev::OpenFile;
+use super::fops::OpenFile;
 use super::task;
-use super::wait::{sleep_on, Exclusive, Sleep};
+use super::wait::{sleep_on, Deadline, Exclusive, Sleep};
 use crate::model::ends::Wait;
 use kernel::bindings::{self, pipe_inode_info};
 use kernel::prelude::*;
@@ -83,12 +83,8 @@ unsafe fn await_space(pipe: *mut pipe_inode_info) -> Result {
     // SAFETY: The caller's contract; both look at single fields.
     let is_over = || unsafe { !kpipe_target_is_full(pipe) || kpipe_target_is_broken(pipe) };
     while !is_over() {
-        // SAFETY: The wait queue is part of the pipe. Not exclusive: this is not the writer who
-        // would pass a wakeup on, as `fs/pipe.c` wants it.
-        match unsafe { sleep_on(kpipe_target_wait(pipe), Exclusive::No, is_over, || ()) } {
-            Sleep::Interrupted => return Err(ERESTARTSYS),
-            Sleep::Woken | Sleep::NotNeeded => {}
-        }
+        // SAFETY: The wait queue is part of the pipe.
+        unsafe { sleep_for_pipe(kpipe_target_wait(pipe), is_over) }?;
     }
     Ok(())
 }
@@ -148,11 +144,25 @@ unsafe fn await_content(pipe: *mut pipe_inode_info) -> Result {
     // SAFETY: The caller's contract; both look at single fields.
     let is_over = || unsafe { !kpipe_source_is_empty(pipe) || kpipe_source_is_ended(pipe) };
     while !is_over() {
-        // SAFETY: The wait queue is part of the pipe. Not exclusive, as in `await_space`.
-        match unsafe { sleep_on(kpipe_source_wait(pipe), Exclusive::No, is_over, || ()) } {
-            Sleep::Interrupted => return Err(ERESTARTSYS),
-            Sleep::Woken | Sleep::NotNeeded => {}
-        }
+        // SAFETY: The wait queue is part of the pipe.
+        unsafe { sleep_for_pipe(kpipe_source_wait(pipe), is_over) }?;
     }
     Ok(())
+}
+
+/// Sleeps on a wait queue of a pipe. Not exclusive: this is not the reader or writer who would pass a
+/// wakeup on, as `fs/pipe.c` wants it. The time limits of the device file are not for the pipe.
+///
+/// # Safety
+///
+/// `head` must be initialised and live until this returns.
+unsafe fn sleep_for_pipe(
+    head: *mut bindings::wait_queue_head,
+    is_over: impl Fn() -> bool,
+) -> Result {
+    // SAFETY: The caller's contract.
+    match unsafe { sleep_on(head, Exclusive::No, Deadline::Never, is_over, || ()) } {
+        Sleep::Interrupted => Err(ERESTARTSYS),
+        Sleep::Woken | Sleep::NotNeeded | Sleep::TimedOut => Ok(()),
+    }
 }

@@ -18,6 +18,12 @@ pub fn may_exceed_limits() -> bool {
     unsafe { bindings::capable(bindings::CAP_SYS_RESOURCE as c_int) }
 }
 
+/// Is the calling task bound by the limits on pipes (`pipe_is_unprivileged_user()` in `fs/pipe.c`)?
+pub fn is_unprivileged() -> bool {
+    // SAFETY: Process context.
+    !may_exceed_limits() && unsafe { !bindings::capable(bindings::CAP_SYS_ADMIN as c_int) }
+}
+
 /// Is a signal waiting for the calling task?
 pub fn is_signalled() -> bool {
     kernel::current!().signal_pending()

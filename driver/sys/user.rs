@@ -12,6 +12,16 @@ unsafe impl FromBytes for uapi::Info {}
 // SAFETY: Integers only and no padding (the sizes and offsets are asserted in uapi.rs).
 unsafe impl AsBytes for uapi::Info {}
 
+// SAFETY: Integers only, so any bytes are a valid value.
+unsafe impl FromBytes for uapi::Pair {}
+// SAFETY: Integers only and no padding (the sizes and offsets are asserted in uapi.rs).
+unsafe impl AsBytes for uapi::Pair {}
+
+// SAFETY: Integers only, so any bytes are a valid value.
+unsafe impl FromBytes for uapi::Timeouts {}
+// SAFETY: Integers only and no padding (the sizes and offsets are asserted in uapi.rs).
+unsafe impl AsBytes for uapi::Timeouts {}
+
 /// The argument of an ioctl: a number, or a pointer to user memory.
 #[derive(Clone, Copy)]
 pub struct Argument(pub usize);

@@ -28,6 +28,39 @@ pub enum Sleep {
     Woken,
     /// A signal is pending, and nobody chose this sleeper.
     Interrupted,
+    /// The deadline is over, and nobody chose this sleeper.
+    TimedOut,
+}
+
+/// Until when a call may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// For ever.
+    Never,
+    /// Until then, in nanoseconds of `CLOCK_MONOTONIC`.
+    At(i64),
+}
+
+impl Deadline {
+    /// In `timeout_ns` nanoseconds from now; 0 means never.
+    #[inline]
+    pub fn after(timeout_ns: u64) -> Self {
+        if timeout_ns == 0 {
+            return Self::Never;
+        }
+        // SAFETY: Readable in any context.
+        let now_ns = unsafe { bindings::ktime_get() };
+        Self::At(now_ns.saturating_add(timeout_ns.try_into().unwrap_or(i64::MAX)))
+    }
+
+    /// What a call that sleeps until then fails with when a signal comes: with a limit it is not
+    /// restarted, because its time would start anew (signal(7)).
+    pub fn interrupted(self) -> Error {
+        match self {
+            Self::Never => ERESTARTSYS,
+            Self::At(_) => EINTR,
+        }
+    }
 }
 
 /// Tasks that wait for one condition, and pollers of it.
@@ -68,12 +101,13 @@ impl WaitQueue {
         })
     }
 
-    /// Sleeps interruptibly and exclusively until a wakeup chooses this task, unless `condition` holds.
+    /// Sleeps interruptibly and exclusively until a wakeup chooses this task, `deadline` at the latest,
+    /// unless `condition` holds.
     ///
     /// The condition is looked at after this task has been queued, so a wakeup that follows a change
     /// of the condition cannot be lost. A task that is chosen while a signal arrives reports the
     /// wakeup: the signal stays pending for the next call.
-    pub fn sleep(&self, condition: impl Fn() -> bool) -> Sleep {
+    pub fn sleep(&self, deadline: Deadline, condition: impl Fn() -> bool) -> Sleep {
         let has_slept = Cell::new(false);
         let on_sleep = || {
             if !has_slept.replace(true) {
@@ -81,7 +115,15 @@ impl WaitQueue {
             }
         };
         // SAFETY: The head is initialised and lives as long as `self`.
-        let end = unsafe { sleep_on(self.head.get(), Exclusive::Yes, condition, on_sleep) };
+        let end = unsafe {
+            sleep_on(
+                self.head.get(),
+                Exclusive::Yes,
+                deadline,
+                condition,
+                on_sleep,
+            )
+        };
         if end == Sleep::Woken && has_slept.get() {
             self.wakeups.fetch_add(1, Relaxed);
         }
@@ -184,6 +226,7 @@ pub(super) enum Exclusive {
 pub(super) unsafe fn sleep_on(
     head: *mut bindings::wait_queue_head,
     exclusive: Exclusive,
+    deadline: Deadline,
     condition: impl Fn() -> bool,
     on_sleep: impl Fn(),
 ) -> Sleep {
@@ -212,9 +255,7 @@ pub(super) unsafe fn sleep_on(
             Some(Sleep::Interrupted)
         } else {
             on_sleep();
-            // SAFETY: Process context without spinlocks (the contract of this file).
-            unsafe { bindings::schedule() };
-            None
+            schedule_until(deadline)
         };
         // SAFETY: The same head and entry as above.
         unsafe { bindings::finish_wait(head, entry) };
@@ -229,6 +270,28 @@ pub(super) unsafe fn sleep_on(
         // Woken by a signal, which the next round finds, or by nobody in particular.
     }
 }
+
+/// Gives up the processor until the task is woken, or the deadline is over. Called in a sleeping state.
+fn schedule_until(deadline: Deadline) -> Option<Sleep> {
+    let Deadline::At(mut deadline_ns) = deadline else {
+        // SAFETY: Process context without spinlocks (the contract of this file).
+        unsafe { bindings::schedule() };
+        return None;
+    };
+    // SAFETY: As above; the time is valid during the call.
+    let woken = unsafe {
+        bindings::schedule_hrtimeout_range(
+            &mut deadline_ns,
+            TIMER_SLACK_NS,
+            bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+        )
+    };
+    (woken == 0).then_some(Sleep::TimedOut)
+}
+
+/// How late a deadline may be noticed, so that timers can be joined: the default of
+/// `PR_SET_TIMERSLACK`.
+const TIMER_SLACK_NS: u64 = 50_000;
 
 /// Wakes the sleeper behind `entry` and remembers that it was a wakeup that did so.
 ///

@@ -18,13 +18,20 @@
 #include <linux/types.h>
 
 /* Version of this interface, in kpipe_info.version. */
-#define KPIPE_VERSION 1
+#define KPIPE_VERSION 2
 
 /* Type byte of the ioctl numbers. */
 #define KPIPE_IOC_TYPE 0xBE
 
-/* Prefix of the node names: /dev/kpipe0, /dev/kpipe1, ... */
+/* Name of the clone node, and prefix of the others: /dev/kpipe, /dev/kpipe0, /dev/kpipe1, ... */
 #define KPIPE_NAME "kpipe"
+
+/* Most queues with a name, and the minor number of the clone node. */
+#define KPIPE_MAX_QUEUES 1024
+#define KPIPE_CLONE_MINOR KPIPE_MAX_QUEUES
+
+/* kpipe_info.index of a private queue. */
+#define KPIPE_PRIVATE_INDEX 0xFFFFFFFFU
 
 /* A write of at most this many bytes is atomic. */
 #define KPIPE_PIPE_BUF_BYTES 4096
@@ -34,6 +41,16 @@
 #define KPIPE_DEFAULT_CAPACITY_BYTES 65536
 #define KPIPE_UNPRIVILEGED_CAPACITY_BYTES (1 << 20)
 #define KPIPE_MAX_CAPACITY_BYTES (1 << 30)
+
+/* Capacity of a new queue above the soft limit of its user, and smallest one for packets. */
+#define KPIPE_SMALL_CAPACITY_BYTES 8192
+
+/* Soft limit on the queue and pipe memory of a user in bytes, unless the module was given another. */
+#define KPIPE_DEFAULT_USER_SOFT_LIMIT_BYTES (64 << 20)
+
+/* Modes: bytes, or every write is a packet (as with O_DIRECT). */
+#define KPIPE_MODE_STREAM 0
+#define KPIPE_MODE_PACKET 1
 
 /* What one side of a queue has done since the counters were last zero. */
 struct kpipe_counters {
@@ -47,14 +64,33 @@ struct kpipe_counters {
 struct kpipe_info {
 	__u32 size;		/* of this structure in bytes, set by the caller */
 	__u32 version;		/* KPIPE_VERSION of the driver */
-	__u32 index;		/* the N of /dev/kpipeN */
+	__u32 index;		/* the N of /dev/kpipeN, or KPIPE_PRIVATE_INDEX */
 	__u32 readers;		/* descriptions open for reading */
 	__u32 writers;		/* descriptions open for writing */
-	__u32 reserved;		/* 0 */
+	__u32 mode;		/* KPIPE_MODE_... */
 	__u64 capacity_bytes;
 	__u64 queued_bytes;
 	struct kpipe_counters read;
 	struct kpipe_counters write;
+};
+
+/* For KPIPE_IOC_PAIR. Set size to sizeof(struct kpipe_pair) and what is not used to 0. */
+struct kpipe_pair {
+	__u32 size;		/* of this structure in bytes */
+	__u32 flags;		/* O_CLOEXEC, O_NONBLOCK, O_DIRECT */
+	__u64 capacity_bytes;	/* wanted, 0 for the usual one; actual on return */
+	__u32 mode;		/* KPIPE_MODE_... */
+	__u32 reserved;		/* 0 */
+	__s32 read_fd;		/* on return */
+	__s32 write_fd;		/* on return */
+};
+
+/* For KPIPE_IOC_{SET,GET}_TIMEOUTS. Set size to sizeof(struct kpipe_timeouts). */
+struct kpipe_timeouts {
+	__u32 size;		/* of this structure in bytes */
+	__u32 reserved;		/* 0 */
+	__u64 read_ns;		/* longest sleep of a read in nanoseconds; 0: no limit */
+	__u64 write_ns;		/* longest sleep of a write in nanoseconds; 0: no limit */
 };
 
 /* Fills in a struct kpipe_info. */
@@ -65,5 +101,15 @@ struct kpipe_info {
 
 /* Argument: 0UL. Sets all counters of the queue to zero. */
 #define KPIPE_IOC_RESET_COUNTERS _IO(KPIPE_IOC_TYPE, 3)
+
+/* On the clone node /dev/kpipe: two descriptors on a new private queue, as pipe2(2). */
+#define KPIPE_IOC_PAIR _IOWR(KPIPE_IOC_TYPE, 4, struct kpipe_pair)
+
+/* Argument: KPIPE_MODE_... as an unsigned long by value. */
+#define KPIPE_IOC_SET_MODE _IO(KPIPE_IOC_TYPE, 5)
+
+/* Limits the sleeps of this open file description, as SO_RCVTIMEO and SO_SNDTIMEO do. */
+#define KPIPE_IOC_SET_TIMEOUTS _IOW(KPIPE_IOC_TYPE, 6, struct kpipe_timeouts)
+#define KPIPE_IOC_GET_TIMEOUTS _IOWR(KPIPE_IOC_TYPE, 7, struct kpipe_timeouts)
 
 #endif /* KPIPE_H */

@@ -6,7 +6,7 @@
 //! The expectations are made from uapi.rs itself, so that a constant or field added there and
 //! forgotten in the header fails here.
 
-use kpipe_abi::uapi::{self, Counters, Info};
+use kpipe_abi::uapi::{self, Counters, Info, Pair, Timeouts};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
@@ -38,6 +38,16 @@ fn constants() -> Vec<(&'static str, u64)> {
     vec![
         ("VERSION", uapi::VERSION.into()),
         ("IOC_TYPE", uapi::IOC_TYPE.into()),
+        ("MAX_QUEUES", uapi::MAX_QUEUES.into()),
+        ("CLONE_MINOR", uapi::CLONE_MINOR.into()),
+        ("PRIVATE_INDEX", uapi::PRIVATE_INDEX.into()),
+        ("SMALL_CAPACITY_BYTES", uapi::SMALL_CAPACITY_BYTES),
+        (
+            "DEFAULT_USER_SOFT_LIMIT_BYTES",
+            uapi::DEFAULT_USER_SOFT_LIMIT_BYTES,
+        ),
+        ("MODE_STREAM", uapi::MODE_STREAM.into()),
+        ("MODE_PACKET", uapi::MODE_PACKET.into()),
         ("PIPE_BUF_BYTES", uapi::PIPE_BUF_BYTES as u64),
         ("MIN_CAPACITY_BYTES", uapi::MIN_CAPACITY_BYTES),
         ("DEFAULT_CAPACITY_BYTES", uapi::DEFAULT_CAPACITY_BYTES),
@@ -49,6 +59,10 @@ fn constants() -> Vec<(&'static str, u64)> {
         ("IOC_INFO", uapi::IOC_INFO.into()),
         ("IOC_RESIZE", uapi::IOC_RESIZE.into()),
         ("IOC_RESET_COUNTERS", uapi::IOC_RESET_COUNTERS.into()),
+        ("IOC_PAIR", uapi::IOC_PAIR.into()),
+        ("IOC_SET_MODE", uapi::IOC_SET_MODE.into()),
+        ("IOC_SET_TIMEOUTS", uapi::IOC_SET_TIMEOUTS.into()),
+        ("IOC_GET_TIMEOUTS", uapi::IOC_GET_TIMEOUTS.into()),
     ]
 }
 
@@ -91,11 +105,34 @@ fn facts() -> Vec<Fact> {
             index,
             readers,
             writers,
-            reserved,
+            mode,
             capacity_bytes,
             queued_bytes,
             read,
             write,
+        }
+    );
+    layout!(
+        facts,
+        "kpipe_pair",
+        Pair {
+            size,
+            flags,
+            capacity_bytes,
+            mode,
+            reserved,
+            read_fd,
+            write_fd,
+        }
+    );
+    layout!(
+        facts,
+        "kpipe_timeouts",
+        Timeouts {
+            size,
+            reserved,
+            read_ns,
+            write_ns,
         }
     );
     facts

@@ -5,7 +5,7 @@
 
 use kpipe_model::ends::{
     is_writable, poll, poll_mask, read_state, write_state, Access, Closed, Ends, NoReader, Opened,
-    PollView, ReadState, Wait, WriteState,
+    Opening, PollView, ReadState, Wait, WriteState,
 };
 use kpipe_model::uapi::PIPE_BUF_BYTES;
 use proptest::prelude::*;
@@ -19,20 +19,24 @@ fn access() -> impl Strategy<Value = Access> {
     ]
 }
 
-fn wait() -> impl Strategy<Value = Wait> {
-    prop_oneof![Just(Wait::Block), Just(Wait::Never)]
+fn opening() -> impl Strategy<Value = Opening> {
+    prop_oneof![
+        Just(Opening::Named(Wait::Block)),
+        Just(Opening::Named(Wait::Never)),
+        Just(Opening::Anonymous),
+    ]
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Open(Access, Wait),
+    Open(Access, Opening),
     /// Closes the open end with this number, modulo their number.
     Close(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (access(), wait()).prop_map(|(access, wait)| Step::Open(access, wait)),
+        3 => (access(), opening()).prop_map(|(access, opening)| Step::Open(access, opening)),
         2 => any::<usize>().prop_map(Step::Close),
     ]
 }
@@ -50,9 +54,10 @@ proptest! {
         for step in steps {
             let (readers, writers) = (count(&open, Access::reads), count(&open, Access::writes));
             match step {
-                Step::Open(access, wait) => {
-                    let opened = ends.open(access, wait);
-                    if access == Access::Write && wait == Wait::Never && readers == 0 {
+                Step::Open(access, opening) => {
+                    let opened = ends.open(access, opening);
+                    let is_nonblocking = opening == Opening::Named(Wait::Never);
+                    if access == Access::Write && is_nonblocking && readers == 0 {
                         prop_assert_eq!(opened, Err(NoReader));
                         continue;
                     }
@@ -60,7 +65,8 @@ proptest! {
                     reader_opens += access.reads() as u32;
                     writer_opens += access.writes() as u32;
                     let expected = match access {
-                        Access::Read if writers == 0 && wait == Wait::Block => {
+                        _ if opening == Opening::Anonymous => Opened::Ready,
+                        Access::Read if writers == 0 && !is_nonblocking => {
                             Opened::AwaitWriter(writer_opens)
                         }
                         Access::Read if writers == 0 => {

@@ -32,7 +32,7 @@ pub const TESTS: &[Test] = &[
     device!(counters_of_queues_are_separate),
     // Structures carry their size and reserved fields; reserved non-zero is EINVAL.
     device!(info_of_another_size_is_einval),
-    device!(info_with_a_reserved_field_set_is_einval),
+    device!(info_with_a_mode_set_is_einval),
     device!(reset_with_an_argument_is_einval),
     device!(info_leaves_no_byte_unwritten),
     // fdinfo
@@ -119,7 +119,7 @@ fn info_describes_the_queue(q: &Queue) {
     expect("size", info.size as usize, size_of::<Info>());
     expect("version", info.version, uapi::VERSION);
     expect("index", info.index, 0);
-    expect("reserved", info.reserved, 0);
+    expect("mode", info.mode, uapi::MODE_STREAM);
     expect("readers, writers", (info.readers, info.writers), (1, 1));
     expect(
         "capacity",
@@ -282,20 +282,16 @@ fn info_of_another_size_is_einval(q: &Queue) {
     }
 }
 
-fn info_with_a_reserved_field_set_is_einval(q: &Queue) {
+fn info_with_a_mode_set_is_einval(q: &Queue) {
     let reader = q.reader();
-    for reserved in [1, 1 << 31, u32::MAX] {
+    for mode in [1, 1 << 31, u32::MAX] {
         let mut info = Info {
             size: size_of::<Info>() as u32,
-            reserved,
+            mode,
             ..Info::default()
         };
         let result = raw::info_with(reader.as_fd(), &mut info);
-        expect(
-            &format!("reserved {reserved:#x}"),
-            result,
-            Err(Errno::EINVAL),
-        );
+        expect(&format!("mode {mode:#x}"), result, Err(Errno::EINVAL));
     }
 }
 
@@ -322,7 +318,7 @@ fn info_leaves_no_byte_unwritten(q: &Queue) {
     let filled_with = |filling: u8| {
         memory.store(0, &vec![filling; size + 8]);
         memory.store(0, &(size as u32).to_ne_bytes());
-        memory.store(std::mem::offset_of!(Info, reserved), &[0; 4]);
+        memory.store(std::mem::offset_of!(Info, mode), &[0; 4]);
         let result = raw::ioctl_at(reader.as_fd(), uapi::IOC_INFO, memory.span(0, size));
         expect("KPIPE_IOC_INFO", result, Ok(0));
         expect_bytes("behind the structure", &memory.load(size, 8), &[filling; 8]);

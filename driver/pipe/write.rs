@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writing to a [`Pipe`]: sleeping while it is full, putting in, waking readers, `SIGPIPE`.
+
+use super::{Pipe, DATA, PIECE_BYTES, ROOM};
+use crate::counters::Part;
+use crate::model::ends::{self, Wait, WriteState};
+use crate::model::packet::{self, Kind};
+use crate::sys::atomic::Relaxed;
+use crate::sys::fasync::Event;
+use crate::sys::request::Request;
+use crate::sys::ring::Mark;
+use crate::sys::task;
+use crate::sys::wait::{Deadline, Sleep};
+use crate::uapi::SMALL_CAPACITY_BYTES;
+use kernel::iov::IovIterSource;
+use kernel::prelude::*;
+
+impl Pipe {
+    /// write(2): all of it, waiting for room; a short one in one piece.
+    ///
+    /// Sleeps no longer than `timeout_ns` nanoseconds, if that is not 0.
+    pub fn write(
+        &self,
+        request: Request<'_>,
+        timeout_ns: u64,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        if from.is_empty() {
+            return Ok(0);
+        }
+        let kind = self.kind_of(&request);
+        if kind == Kind::Packet && !self.ring.is_framed() {
+            self.begin_packets()?;
+        }
+        let result = self.put_or_wait(request, kind, Deadline::after(timeout_ns), from);
+        self.data_listeners.notify(Event::Data);
+        result
+    }
+
+    /// What the bytes of a write become: `O_DIRECT` makes a packet of them, and so does the mode.
+    fn kind_of(&self, request: &Request<'_>) -> Kind {
+        if request.is_direct() || self.is_packet_mode.load(Relaxed) {
+            Kind::Packet
+        } else {
+            Kind::Stream
+        }
+    }
+
+    /// Prepares the ring for packets. A page would be too small: a packet of `PIPE_BUF` bytes and its
+    /// header do not fit.
+    fn begin_packets(&self) -> Result {
+        self.partners.while_fixed(|_| {
+            if self.ring.capacity_bytes() < SMALL_CAPACITY_BYTES as usize {
+                self.change_capacity(SMALL_CAPACITY_BYTES as usize)?;
+            }
+            self.ring.frame();
+            Ok(())
+        })
+    }
+
+    fn put_or_wait(
+        &self,
+        request: Request<'_>,
+        kind: Kind,
+        deadline: Deadline,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        let len_bytes = from.len();
+        let mut done_bytes = 0;
+        let mut was_woken = false;
+        let end = loop {
+            // Taken anew for each piece: a fast reader cannot keep other writers out.
+            let mut side = self.ring.lock_write();
+            let readers = self.partners.readers();
+            let rest_bytes = len_bytes - done_bytes;
+            // Each packet is atomic, whatever the length of the write.
+            let (unit_bytes, rest_bytes) = match kind {
+                Kind::Stream => (len_bytes, rest_bytes),
+                Kind::Packet => {
+                    let packet_bytes = packet::next_packet_bytes(rest_bytes);
+                    (packet_bytes, packet_bytes)
+                }
+            };
+            match ends::write_state(readers, side.room_bytes(), unit_bytes, rest_bytes) {
+                WriteState::Broken => break Err(EPIPE),
+                WriteState::Full if request.wait() == Wait::Never => break Err(EAGAIN),
+                WriteState::Full => {
+                    drop(side);
+                    self.data_listeners.notify(Event::Data);
+                    match self.writable.sleep(deadline, || self.is_worth_writing()) {
+                        Sleep::Interrupted => break Err(deadline.interrupted()),
+                        Sleep::TimedOut => break Err(EAGAIN),
+                        Sleep::Woken => was_woken = true,
+                        Sleep::NotNeeded => {}
+                    }
+                }
+                WriteState::Room(room_bytes) => {
+                    let piece = side.stage(from, room_bytes.min(PIECE_BYTES), kind);
+                    if piece.is_torn() && (ends::is_atomic(unit_bytes) || piece.done_bytes == 0) {
+                        break Err(EFAULT);
+                    }
+                    let part = if done_bytes == 0 {
+                        Part::First
+                    } else {
+                        Part::Later
+                    };
+                    self.write.count(piece.done_bytes, part);
+                    let ringful_bytes = side.capacity_bytes();
+                    let mark = side.publish();
+                    self.tell_readers(mark);
+                    done_bytes += piece.done_bytes;
+                    if piece.is_torn() {
+                        break Err(EFAULT);
+                    }
+                    if done_bytes == len_bytes {
+                        break Ok(());
+                    }
+                    // A FIFO would have been full by now, and would have looked for signals.
+                    if done_bytes >= ringful_bytes && task::is_signalled() {
+                        break Err(deadline.interrupted());
+                    }
+                }
+            }
+        };
+        // The baton: who was woken and leaves room behind wakes the next writer.
+        let leaves_room = was_woken && ends::is_writable(self.ring.fill().room_bytes);
+        if leaves_room && self.writable.has_sleepers() {
+            self.writable.wake_one(ROOM);
+        }
+        if end == Err(EPIPE) && !request.is_without_signal() {
+            task::send_sigpipe();
+        }
+        match end {
+            Err(error) if done_bytes == 0 => Err(error),
+            _ => Ok(done_bytes),
+        }
+    }
+
+    /// What a writer waits for once it sleeps.
+    fn is_worth_writing(&self) -> bool {
+        self.partners.readers() == 0 || ends::is_writable(self.ring.fill().room_bytes)
+    }
+
+    /// Wakes one reader (and the pollers) after bytes from `mark` on were written.
+    ///
+    /// Only if the bytes before them are gone: else somebody has been woken for those, and will pass
+    /// the wakeup on. Who sleeps has seen an empty queue, so the first write after that wakes. Edge-
+    /// triggered pollers, though, want to hear of every write (`poll_usage` in `fs/pipe.c`).
+    fn tell_readers(&self, mark: Mark) {
+        if self.readable.has_sleepers()
+            && (self.ring.is_drained(mark) || self.is_polled.load(Relaxed))
+        {
+            self.readable.wake_one(DATA);
+        }
+    }
+
+    /// Waits until a write need not wait. Returns how many bytes it may have: at least one, also
+    /// for a write that will fail for lack of readers.
+    pub fn await_room(&self, wait: Wait, timeout_ns: u64) -> Result<usize> {
+        let deadline = Deadline::after(timeout_ns);
+        while !self.is_worth_writing() {
+            if wait == Wait::Never {
+                return Err(EAGAIN);
+            }
+            match self.writable.sleep(deadline, || self.is_worth_writing()) {
+                Sleep::Interrupted => return Err(deadline.interrupted()),
+                Sleep::TimedOut => return Err(EAGAIN),
+                Sleep::Woken if self.is_worth_writing() => self.writable.wake_one(ROOM),
+                Sleep::Woken | Sleep::NotNeeded => {}
+            }
+        }
+        Ok(self.ring.fill().room_bytes.max(1))
+    }
+}
