@@ -43,6 +43,7 @@ impl Partners {
     /// Counts an end in, and waits for a partner if the access asks for one.
     ///
     /// `first` is called under the lock if nobody had the queue open; if it fails, nothing happened.
+    /// `announce` is called without it if this is the first end of its side, before any wait.
     /// Returns the number of writer opens up to which poll shows no `POLLHUP`, if there is one.
     ///
     /// `ENXIO`: would be a writer without readers. `ERESTARTSYS`: a signal during the wait; the end is
@@ -52,18 +53,24 @@ impl Partners {
         access: Access,
         opening: Opening,
         first: impl FnOnce() -> Result,
+        announce: impl FnOnce(),
         last: impl FnOnce(),
     ) -> Result<Option<u32>> {
-        let opened = {
+        let (opened, is_first) = {
             let mut ends = self.ends.lock();
             let mut after = *ends;
             let opened = after.open(access, opening)?;
             if ends.is_unused() && !after.is_unused() {
                 first()?;
             }
+            let is_first = (ends.readers == 0 && after.readers > 0)
+                || (ends.writers == 0 && after.writers > 0);
             self.set(&mut ends, after);
-            opened
+            (opened, is_first)
         };
+        if is_first {
+            announce();
+        }
         if self.waiting.has_sleepers() {
             self.waiting.wake_all();
         }

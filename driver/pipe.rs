@@ -97,8 +97,20 @@ impl Pipe {
 
     /// Opens an end, as fifo(7) has it; see [`Partners::open`]. `ENOMEM`: no memory for the ring.
     pub fn open(&self, access: Access, opening: Opening) -> Result<Option<u32>> {
-        self.partners
-            .open(access, opening, || self.allocate(), || self.free())
+        // Pollers of read ends look again, as `wake_up_partner()` in `fs/pipe.c` makes them: a hangup is
+        // over.
+        let announce = || {
+            if self.readable.has_sleepers() {
+                self.readable.wake_all();
+            }
+        };
+        self.partners.open(
+            access,
+            opening,
+            || self.allocate(),
+            announce,
+            || self.free(),
+        )
     }
 
     /// Closes an end that [`open`](Self::open) opened. The last one takes data and memory along.
@@ -226,7 +238,8 @@ impl Pipe {
             self.capacity.store(capacity_bytes, Relaxed);
             Ok(capacity_bytes)
         })?;
-        self.writable.wake_all();
+        // The writer who is woken passes it on if there is room for more.
+        self.writable.wake_one(ROOM);
         Ok(capacity_bytes)
     }
 

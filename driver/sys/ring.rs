@@ -120,8 +120,8 @@ impl Ring {
             let again = self.head.load(Acquire);
             if again == head {
                 let queued_bytes = ring::queued_bytes(head, tail);
-                // The capacity may have changed between the two reads; then nobody sleeps on this
-                // answer, because a resize wakes everybody.
+                // The capacity may have changed between the two reads; who sleeps on this answer hears of
+                // it, because a resize wakes.
                 let room_bytes = capacity_bytes.saturating_sub(queued_bytes);
                 return Fill {
                     queued_bytes,
