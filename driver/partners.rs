@@ -91,7 +91,7 @@ impl Partners {
         last: impl FnOnce(),
     ) -> Result<Option<u32>> {
         while !came() {
-            if self.waiting.sleep(Deadline::Never, &came) == Sleep::Interrupted {
+            if self.waiting.sleep(&mut { Deadline::NEVER }, &came) == Sleep::Interrupted {
                 let ends = self.ends.lock();
                 // Nobody can come while the lock is held: either there is a partner and this open
                 // succeeds, or a later one will not count on this end.

@@ -29,22 +29,32 @@ impl Pipe {
         if from.is_empty() {
             return Ok(0);
         }
-        let kind = self.kind_of(&request);
-        if kind == Kind::Packet && !self.ring.is_framed() {
-            self.begin_packets()?;
-        }
-        let result = self.put_or_wait(request, kind, Deadline::after(timeout_ns), from);
+        let deadline = Deadline::after(timeout_ns);
+        let result = if self.is_packet(&request) {
+            self.put_packets(request, deadline, from)
+        } else {
+            self.put_or_wait::<false>(request, deadline, from)
+        };
         self.data_listeners.notify(Event::Data);
         result
     }
 
-    /// What the bytes of a write become: `O_DIRECT` makes a packet of them, and so does the mode.
-    fn kind_of(&self, request: &Request<'_>) -> Kind {
-        if request.is_direct() || self.is_packet_mode.load(Relaxed) {
-            Kind::Packet
-        } else {
-            Kind::Stream
+    /// Does this write make packets of its bytes? `O_DIRECT` says so, and the mode of the queue.
+    fn is_packet(&self, request: &Request<'_>) -> bool {
+        request.is_direct() || self.is_packet_mode.load(Relaxed)
+    }
+
+    #[cold]
+    fn put_packets(
+        &self,
+        request: Request<'_>,
+        deadline: Deadline,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        if !self.ring.is_framed() {
+            self.begin_packets()?;
         }
+        self.put_or_wait::<true>(request, deadline, from)
     }
 
     /// Prepares the ring for packets. A page would be too small: a packet of `PIPE_BUF` bytes and its
@@ -59,13 +69,18 @@ impl Pipe {
         })
     }
 
-    fn put_or_wait(
+    #[inline(always)] // The way of every byte, and nothing of packets in it without them.
+    fn put_or_wait<const IS_PACKET: bool>(
         &self,
         request: Request<'_>,
-        kind: Kind,
-        deadline: Deadline,
+        mut deadline: Deadline,
         from: &mut IovIterSource<'_>,
     ) -> Result<usize> {
+        let kind = if IS_PACKET {
+            Kind::Packet
+        } else {
+            Kind::Stream
+        };
         let len_bytes = from.len();
         let mut done_bytes = 0;
         let mut was_woken = false;
@@ -75,12 +90,11 @@ impl Pipe {
             let readers = self.partners.readers();
             let rest_bytes = len_bytes - done_bytes;
             // Each packet is atomic, whatever the length of the write.
-            let (unit_bytes, rest_bytes) = match kind {
-                Kind::Stream => (len_bytes, rest_bytes),
-                Kind::Packet => {
-                    let packet_bytes = packet::next_packet_bytes(rest_bytes);
-                    (packet_bytes, packet_bytes)
-                }
+            let (unit_bytes, rest_bytes) = if IS_PACKET {
+                let packet_bytes = packet::next_packet_bytes(rest_bytes);
+                (packet_bytes, packet_bytes)
+            } else {
+                (len_bytes, rest_bytes)
             };
             match ends::write_state(readers, side.room_bytes(), unit_bytes, rest_bytes) {
                 WriteState::Broken => break Err(EPIPE),
@@ -88,7 +102,10 @@ impl Pipe {
                 WriteState::Full => {
                     drop(side);
                     self.data_listeners.notify(Event::Data);
-                    match self.writable.sleep(deadline, || self.is_worth_writing()) {
+                    match self
+                        .writable
+                        .sleep(&mut deadline, || self.is_worth_writing())
+                    {
                         Sleep::Interrupted => break Err(deadline.interrupted()),
                         Sleep::TimedOut => break Err(EAGAIN),
                         Sleep::Woken => was_woken = true,
@@ -158,12 +175,15 @@ impl Pipe {
     /// Waits until a write need not wait. Returns how many bytes it may have: at least one, also
     /// for a write that will fail for lack of readers.
     pub fn await_room(&self, wait: Wait, timeout_ns: u64) -> Result<usize> {
-        let deadline = Deadline::after(timeout_ns);
+        let mut deadline = Deadline::after(timeout_ns);
         while !self.is_worth_writing() {
             if wait == Wait::Never {
                 return Err(EAGAIN);
             }
-            match self.writable.sleep(deadline, || self.is_worth_writing()) {
+            match self
+                .writable
+                .sleep(&mut deadline, || self.is_worth_writing())
+            {
                 Sleep::Interrupted => return Err(deadline.interrupted()),
                 Sleep::TimedOut => return Err(EAGAIN),
                 Sleep::Woken if self.is_worth_writing() => self.writable.wake_one(ROOM),

@@ -21,6 +21,7 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
 
 mod sides;
+use sides::Place;
 pub use sides::{Mark, ReadGuard};
 
 /// A byte ring whose two sides work at the same time.
@@ -177,9 +178,15 @@ impl Ring {
     }
 
     /// Data that fits into `room_bytes` of the ring in one piece.
+    #[inline(always)]
     fn data_room_bytes(&self, room_bytes: usize) -> usize {
-        if self.is_framed() {
+        // Out of line: rings of records are rare, and this is the way of every byte.
+        #[cold]
+        fn in_records(room_bytes: usize) -> usize {
             packet::data_room_bytes(room_bytes)
+        }
+        if self.is_framed() {
+            in_records(room_bytes)
         } else {
             room_bytes
         }
@@ -212,14 +219,17 @@ impl Ring {
         unsafe { *self.memory.get() = Memory::none() };
     }
 
-    /// Start and capacity of the memory.
+    /// Where the memory is.
     ///
     /// # Safety
     ///
     /// The caller holds one of the two locks, so that the memory stays what it is.
-    unsafe fn memory(&self) -> (*mut u8, usize) {
+    unsafe fn place(&self) -> Place {
         // SAFETY: `memory` changes only with both locks held, and the caller holds one.
         let memory = unsafe { &*self.memory.get() };
-        (memory.start, memory.capacity_bytes)
+        Place {
+            start: memory.start,
+            capacity_bytes: memory.capacity_bytes,
+        }
     }
 }

@@ -161,7 +161,15 @@ unsafe fn sleep_for_pipe(
     is_over: impl Fn() -> bool,
 ) -> Result {
     // SAFETY: The caller's contract.
-    match unsafe { sleep_on(head, Exclusive::No, Deadline::Never, is_over, || ()) } {
+    match unsafe {
+        sleep_on(
+            head,
+            Exclusive::No,
+            &mut { Deadline::NEVER },
+            is_over,
+            || (),
+        )
+    } {
         Sleep::Interrupted => Err(ERESTARTSYS),
         Sleep::Woken | Sleep::NotNeeded | Sleep::TimedOut => Ok(()),
     }

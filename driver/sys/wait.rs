@@ -32,36 +32,66 @@ pub enum Sleep {
     TimedOut,
 }
 
-/// Until when a call may sleep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deadline {
-    /// For ever.
-    Never,
-    /// Until then, in nanoseconds of `CLOCK_MONOTONIC`.
-    At(i64),
+/// Until when a call may sleep, with all its sleeps.
+///
+/// The clock starts with the first of them: a call that need not sleep does not look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// 0 means for ever.
+    timeout_ns: u64,
+    /// In nanoseconds of `CLOCK_MONOTONIC`; 0 before the first sleep.
+    at_ns: i64,
 }
 
 impl Deadline {
-    /// In `timeout_ns` nanoseconds from now; 0 means never.
-    #[inline]
-    pub fn after(timeout_ns: u64) -> Self {
-        if timeout_ns == 0 {
-            return Self::Never;
+    /// No limit.
+    pub const NEVER: Self = Self::after(0);
+
+    /// `timeout_ns` nanoseconds after the first sleep begins; 0 means never.
+    pub const fn after(timeout_ns: u64) -> Self {
+        Self {
+            timeout_ns,
+            at_ns: 0,
         }
-        // SAFETY: Readable in any context.
-        let now_ns = unsafe { bindings::ktime_get() };
-        Self::At(now_ns.saturating_add(timeout_ns.try_into().unwrap_or(i64::MAX)))
     }
 
     /// What a call that sleeps until then fails with when a signal comes: with a limit it is not
     /// restarted, because its time would start anew (signal(7)).
-    pub fn interrupted(self) -> Error {
-        match self {
-            Self::Never => ERESTARTSYS,
-            Self::At(_) => EINTR,
+    pub fn interrupted(&self) -> Error {
+        match self.timeout_ns {
+            0 => ERESTARTSYS,
+            _ => EINTR,
         }
     }
+
+    /// Gives up the processor until the task is woken, or the time is over. Called in a sleeping state,
+    /// in process context without spinlocks.
+    fn schedule(&mut self) -> Option<Sleep> {
+        if self.timeout_ns == 0 {
+            // SAFETY: The context is as it must be.
+            unsafe { bindings::schedule() };
+            return None;
+        }
+        if self.at_ns == 0 {
+            // SAFETY: Readable in any context.
+            let now_ns = unsafe { bindings::ktime_get() };
+            self.at_ns = now_ns.saturating_add(self.timeout_ns.try_into().unwrap_or(i64::MAX));
+        }
+        // SAFETY: The context is as it must be; the time is valid during the call.
+        let woken = unsafe {
+            bindings::schedule_hrtimeout_range(
+                &mut self.at_ns,
+                TIMER_SLACK_NS,
+                bindings::hrtimer_mode_HRTIMER_MODE_ABS,
+            )
+        };
+        (woken == 0).then_some(Sleep::TimedOut)
+    }
 }
+
+/// How late a deadline may be noticed, so that timers can be joined: the default of
+/// `PR_SET_TIMERSLACK`.
+const TIMER_SLACK_NS: u64 = 50_000;
 
 /// Tasks that wait for one condition, and pollers of it.
 #[pin_data]
@@ -107,7 +137,7 @@ impl WaitQueue {
     /// The condition is looked at after this task has been queued, so a wakeup that follows a change
     /// of the condition cannot be lost. A task that is chosen while a signal arrives reports the
     /// wakeup: the signal stays pending for the next call.
-    pub fn sleep(&self, deadline: Deadline, condition: impl Fn() -> bool) -> Sleep {
+    pub fn sleep(&self, deadline: &mut Deadline, condition: impl Fn() -> bool) -> Sleep {
         let has_slept = Cell::new(false);
         let on_sleep = || {
             if !has_slept.replace(true) {
@@ -226,7 +256,7 @@ pub(super) enum Exclusive {
 pub(super) unsafe fn sleep_on(
     head: *mut bindings::wait_queue_head,
     exclusive: Exclusive,
-    deadline: Deadline,
+    deadline: &mut Deadline,
     condition: impl Fn() -> bool,
     on_sleep: impl Fn(),
 ) -> Sleep {
@@ -255,7 +285,7 @@ pub(super) unsafe fn sleep_on(
             Some(Sleep::Interrupted)
         } else {
             on_sleep();
-            schedule_until(deadline)
+            deadline.schedule()
         };
         // SAFETY: The same head and entry as above.
         unsafe { bindings::finish_wait(head, entry) };
@@ -270,28 +300,6 @@ pub(super) unsafe fn sleep_on(
         // Woken by a signal, which the next round finds, or by nobody in particular.
     }
 }
-
-/// Gives up the processor until the task is woken, or the deadline is over. Called in a sleeping state.
-fn schedule_until(deadline: Deadline) -> Option<Sleep> {
-    let Deadline::At(mut deadline_ns) = deadline else {
-        // SAFETY: Process context without spinlocks (the contract of this file).
-        unsafe { bindings::schedule() };
-        return None;
-    };
-    // SAFETY: As above; the time is valid during the call.
-    let woken = unsafe {
-        bindings::schedule_hrtimeout_range(
-            &mut deadline_ns,
-            TIMER_SLACK_NS,
-            bindings::hrtimer_mode_HRTIMER_MODE_ABS,
-        )
-    };
-    (woken == 0).then_some(Sleep::TimedOut)
-}
-
-/// How late a deadline may be noticed, so that timers can be joined: the default of
-/// `PR_SET_TIMERSLACK`.
-const TIMER_SLACK_NS: u64 = 50_000;
 
 /// Wakes the sleeper behind `entry` and remembers that it was a wakeup that did so.
 ///
