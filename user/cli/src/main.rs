@@ -7,6 +7,7 @@
 
 mod bench;
 mod demo;
+mod exec;
 mod recv;
 mod send;
 mod set;
@@ -45,6 +46,7 @@ enum Verb {
     Stat(stat::Args),
     Set(set::Args),
     Bench(bench::Args),
+    Exec(exec::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         Verb::Stat(args) => stat::run(&args),
         Verb::Set(args) => set::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        // The exit status is that of another program.
+        Verb::Exec(args) => return exec::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 
 mod bench;
 mod demo;
+mod exec;
 mod send_recv;
 mod support;
 mod usage;

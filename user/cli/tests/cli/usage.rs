@@ -58,7 +58,7 @@ fn without_the_module_every_verb_says_how_to_load_it() {
 #[test]
 fn wrong_usage_is_2() {
     let place = Place::new();
-    let wrong: [&[&str]; 8] = [
+    let wrong: [&[&str]; 11] = [
         &[],
         &["fly"],
         &["set", "0"],
@@ -67,6 +67,9 @@ fn wrong_usage_is_2() {
         &["bench", "--queues", "0,0"],
         &["bench", "--only", "carrier-pigeon"],
         &["bench", "--rounds", "0"],
+        &["exec"],
+        &["exec", "--path", "/tmp/f", "--", "true"],
+        &["exec", "true"],
     ];
     for args in wrong {
         assert_fails(&place.run(args), 2, &["--help"]);
@@ -96,7 +99,7 @@ fn a_failing_stdout_is_an_error_and_no_panic() {
 #[test]
 fn help_is_there_for_every_verb_with_examples() {
     let place = Place::new();
-    for verb in ["demo", "send", "recv", "stat", "set", "bench"] {
+    for verb in ["demo", "send", "recv", "stat", "set", "bench", "exec"] {
         let output = place.run(&[verb, "--help"]);
         assert!(output.status.success());
         assert!(
