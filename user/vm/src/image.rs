@@ -3,7 +3,7 @@
 //! Puts together the initramfs of one run, in memory.
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,11 +14,18 @@ use nix::sys::memfd::{memfd_create, MFdFlags};
 
 use crate::added;
 use crate::archive::Archive;
-use crate::options::Options;
+use crate::options::{Options, Root};
 use crate::Error;
 
 /// The kpipe programs of the guest, by their names in the build folder.
 const TOOLS: [&str; 2] = ["kpipe", "kpipe-tests"];
+
+/// And those that run in the root with Debian's programs only: the kernel's own benchmark is there if
+/// the kernel's source has it.
+const PROGRAM_TOOLS: [&str; 2] = ["kpipe-program-tests", "pipe_bench"];
+
+/// The library of `kpipe exec`.
+const LIBRARY: &str = "libkpipe_preload.so";
 
 /// The initramfs for this run. The file has no name; it is gone with the last process that has it.
 pub fn build(options: &Options, terminal: Option<&Terminal>) -> Result<File, Error> {
@@ -44,6 +51,12 @@ pub fn build(options: &Options, terminal: Option<&Terminal>) -> Result<File, Err
 
     // Not closed on exec: QEMU reads it by /dev/fd.
     let file = File::from(memfd_create("initramfs", MFdFlags::empty())?);
+    if options.root == Root::Programs {
+        // The kernel unpacks one archive after the other.
+        let programs = build.join("guest-root/root.cpio");
+        let mut programs = File::open(&programs).map_err(|error| missing(&programs, &error))?;
+        io::copy(&mut programs, &mut &file)?;
+    }
     archive.write(BufWriter::new(&file))?;
     Ok(file)
 }
@@ -72,10 +85,26 @@ fn system(archive: &mut Archive, options: &Options, build: &Path) -> Result<(), 
             &Path::new("/usr/bin").join(tool),
         )?;
     }
-    let busybox = build.join("root/usr/bin/busybox");
-    program(archive, &busybox, Path::new("/usr/bin/busybox"))?;
-    let applets = Command::new(&busybox).arg("--list-full").output();
-    let applets = applets.map_err(|error| missing(&busybox, &error))?.stdout;
+    let library = Path::new("/usr/lib/kpipe").join(LIBRARY);
+    program(archive, &tools.join(LIBRARY), &library)?;
+    match options.root {
+        Root::Small => busybox(archive, &build.join("root/usr/bin/busybox")),
+        Root::Programs => {
+            for tool in PROGRAM_TOOLS.map(|tool| tools.join(tool)) {
+                if tool.exists() {
+                    let name = tool.file_name().unwrap_or_default();
+                    program(archive, &tool, &Path::new("/usr/bin").join(name))?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn busybox(archive: &mut Archive, busybox: &Path) -> Result<(), Error> {
+    program(archive, busybox, Path::new("/usr/bin/busybox"))?;
+    let applets = Command::new(busybox).arg("--list-full").output();
+    let applets = applets.map_err(|error| missing(busybox, &error))?.stdout;
     for applet in applets
         .split(|&byte| byte == b'\n')
         .filter(|name| !name.is_empty())

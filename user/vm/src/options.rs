@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 ///
 /// The command's standard input, output and error are the caller's, byte for byte, and its exit
 /// status becomes the exit status. The guest is a small system in memory: busybox, the kpipe tools,
-/// the module, and what --add brings. It starts in /root and is gone afterwards.
+/// the module, and what --root and --add bring. It starts in /root and is gone afterwards.
 ///
 /// Without COMMAND: an interactive shell, or, if standard input is not a terminal, a shell that
 /// reads its commands from there.
@@ -29,6 +29,10 @@ pub struct Options {
     /// The kernel to boot
     #[arg(long, value_enum, default_value_t = Kernel::Stock)]
     pub kernel: Kernel,
+
+    /// What is in the VM beside the kpipe tools and the module
+    #[arg(long, value_enum, default_value_t = Root::Small)]
+    pub root: Root,
 
     /// Number of virtual processors [default: 2, with --icount 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), conflicts_with = "icount")]
@@ -119,6 +123,7 @@ Examples:
   qemu/vm -- kpipe stat
   qemu/vm --module-param queues=2 -- sh -c 'ls -l /dev/kpipe*'
   head -c 1G /dev/urandom | qemu/vm -- sha256sum
+  qemu/vm --root programs -- kpipe exec -- bash -c 'seq 1000 | sort -R | wc -l'
   qemu/vm --kernel debug --add ./program -- ./program
 ";
 
@@ -129,6 +134,15 @@ pub enum Kernel {
     Stock,
     /// Built here, with KASAN, lockdep and the other checkers
     Debug,
+}
+
+/// The guest's userland.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Root {
+    /// busybox
+    Small,
+    /// Debian's bash, coreutils, tar, stress-ng, hackbench and Python, beside busybox
+    Programs,
 }
 
 /// How QEMU runs the guest's instructions.
