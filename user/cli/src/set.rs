@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
 
-//! `kpipe set`: capacity and counters of a queue.
+//! `kpipe set`: capacity, mode and counters of a queue.
 
 use crate::failure::Result;
 use crate::{terminal, units};
-use clap::{ArgGroup, Parser};
-use kpipe::{Control, Queue};
+use clap::{ArgGroup, Parser, ValueEnum};
+use kpipe::{Control, Mode, Queue};
 
-/// Set the capacity of a queue, or its counters to zero.
+/// Set the capacity or the mode of a queue, or its counters to zero.
 ///
 /// The queue may be in use: those who use it lose nothing, and a writer who waits for room goes on
 /// as soon as there is some.
 #[derive(Parser)]
-#[command(after_help = EXAMPLES, group = ArgGroup::new("what").args(["capacity", "reset_counters"]).required(true).multiple(true))]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("what").args(["capacity", "mode", "reset_counters"]).required(true).multiple(true))]
 pub struct Args {
     /// Number, name or path of the queue
     queue: Queue,
@@ -22,14 +22,26 @@ pub struct Args {
     #[arg(short, long, value_name = "BYTES", value_parser = units::parse_bytes)]
     capacity: Option<u64>,
 
+    /// What later writes become: a part of the stream of bytes, or packets, which a read takes one by
+    /// one (as with O_DIRECT on a pipe)
+    #[arg(short, long)]
+    mode: Option<WriteMode>,
+
     /// Set the counters that `kpipe stat` shows to zero
     #[arg(short, long)]
     reset_counters: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum WriteMode {
+    Stream,
+    Packet,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   kpipe set 0 --capacity 1M
+  kpipe set 0 --mode packet
   kpipe set kpipe3 --reset-counters";
 
 /// Runs the verb. A new capacity is printed, because it may be more than was asked for.
@@ -41,6 +53,11 @@ pub fn run(args: &Args) -> Result<()> {
             "{}: capacity {capacity_bytes} bytes\n",
             args.queue
         ))?;
+    }
+    match args.mode {
+        Some(WriteMode::Stream) => monitor.set_mode(Mode::Stream)?,
+        Some(WriteMode::Packet) => monitor.set_mode(Mode::Packet)?,
+        None => {}
     }
     if args.reset_counters {
         monitor.reset_counters()?;

@@ -3,8 +3,9 @@
 //! [`Control`]: what every open descriptor of a queue can ask and set; [`Monitor`]: a descriptor
 //! that can do nothing else.
 
-use crate::{Error, Info, Queue, Result};
+use crate::{Error, Info, Mode, Queue, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// The ioctl(2) calls of the driver. Every end and every [`Monitor`] has them.
 pub trait Control: AsFd {
@@ -31,6 +32,24 @@ pub trait Control: AsFd {
     fn resize(&self, capacity_bytes: u64) -> Result<u64> {
         kpipe_abi::resize(self, capacity_bytes)
             .map_err(|errno| Error::of_resize(self.queue(), capacity_bytes, errno))
+    }
+
+    /// Says what later writes become, for everybody who has the queue open. What is queued stays as it is.
+    fn set_mode(&self, mode: Mode) -> Result<()> {
+        kpipe_abi::set_mode(self, mode.number())
+            .map_err(|errno| Error::of_call(self.queue(), "mode", errno))
+    }
+
+    /// Limits how long reads and writes through this open file description sleep; `None` is no limit.
+    /// Then they fail with [`std::io::ErrorKind::WouldBlock`].
+    fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> Result<()> {
+        kpipe_abi::set_timeouts(self, read, write)
+            .map_err(|errno| Error::of_call(self.queue(), "timeouts", errno))
+    }
+
+    /// The limits that [`set_timeouts`](Self::set_timeouts) sets: for reads and for writes.
+    fn timeouts(&self) -> Result<(Option<Duration>, Option<Duration>)> {
+        kpipe_abi::timeouts(self).map_err(|errno| Error::of_call(self.queue(), "timeouts", errno))
     }
 
     /// Sets the counters of [`Info::read`] and [`Info::write`] to zero.

@@ -68,9 +68,9 @@ pub enum Error {
         /// The capacity asked for.
         capacity_bytes: u64,
     },
-    /// Above the limit for everybody.
+    /// Above the limit for everybody, or above the soft limit on the memory of a user's queues and pipes.
     #[error(
-        "{queue}: only root (CAP_SYS_RESOURCE) may ask for more than {} bytes",
+        "{queue}: only root (CAP_SYS_RESOURCE) may ask for more than {} bytes, or for more memory in all than the module's user_soft_limit",
         uapi::UNPRIVILEGED_CAPACITY_BYTES
     )]
     CapacityNotPermitted {
@@ -130,6 +130,14 @@ impl Error {
                 queue: queue.clone(),
             },
             errno => Self::of_call(queue, "information", errno),
+        }
+    }
+
+    /// `IOC_PAIR` with `capacity_bytes` failed.
+    pub(crate) fn of_pair(node: &Queue, capacity_bytes: u64, errno: Errno) -> Self {
+        match errno {
+            Errno::EPERM | Errno::EINVAL => Self::of_resize(node, capacity_bytes, errno),
+            errno => Self::of_call(node, "pair", errno),
         }
     }
 

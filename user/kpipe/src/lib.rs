@@ -5,7 +5,8 @@
 //! A [`Queue`] names a device such as `/dev/kpipe0`. Opening it gives one of its ends: a [`Reader`]
 //! or a [`Writer`], which behave as the ends of a named FIFO do (fifo(7)): opening waits for a
 //! partner, reading an empty queue and writing a full one block, reading gives 0 after the last
-//! writer closed. A [`Monitor`] only asks and sets. All of them are [`Control`]s.
+//! writer closed. A [`Monitor`] only asks and sets. All of them are [`Control`]s. [`PairOptions`] gives
+//! both ends of a queue without a name.
 //!
 //! ```no_run
 //! use kpipe::{Queue, Wait};
@@ -25,6 +26,7 @@
 mod control;
 mod ends;
 mod error;
+mod pair;
 mod queue;
 
 pub use control::{Control, Monitor};
@@ -32,6 +34,7 @@ pub use ends::{Reader, Writer};
 pub use error::{Error, Result};
 pub use kpipe_abi::uapi::{
     Counters, Info, DEFAULT_CAPACITY_BYTES, MAX_CAPACITY_BYTES, MIN_CAPACITY_BYTES, PIPE_BUF_BYTES,
-    UNPRIVILEGED_CAPACITY_BYTES,
+    PRIVATE_INDEX, UNPRIVILEGED_CAPACITY_BYTES,
 };
+pub use pair::{Mode, PairOptions};
 pub use queue::{Queue, Wait};
