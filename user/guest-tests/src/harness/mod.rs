@@ -2,11 +2,13 @@
 
 //! Runs the tests: each in one process with one deadline, and nothing may be left behind.
 //!
-//! The outer process lists, filters and reports (libtest-mimic). For each test it starts this
-//! binary again with [`RUN_ONE`], and calls the test failed if that process fails, is late, leaves
-//! processes or open queues behind, or makes the kernel complain.
+//! The outer process lists, filters and reports: as a test program (libtest-mimic), or as the table
+//! of [`conformance`]. For each test it forks, and calls the test failed if that process fails, is
+//! late, leaves processes or open queues behind, or makes the kernel complain.
 
 mod aftermath;
+pub mod conformance;
+pub mod difference;
 mod kernel_log;
 mod process;
 mod scale;
@@ -14,7 +16,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::tools::subject::Queue;
 use kernel_log::KernelLog;
@@ -22,60 +24,75 @@ use process::TestProcess;
 use table::{Body, Case};
 
 pub use scale::{amount, patience};
-pub use table::Test;
-pub(crate) use table::{device, each, plain};
+pub(crate) use table::{device, each, named, ours, plain, private, table_line};
+pub use table::{says, section, Kind, Test};
 
-/// First argument of the inner process; the second is the name of the test.
-pub const RUN_ONE: &str = "--run-one";
+/// What came of one test on one subject.
+enum Verdict {
+    Passed,
+    /// This kernel or machine lacks something; what.
+    Skipped(String),
+    /// What went wrong.
+    Failed(String),
+}
 
-/// The outer process: everything that the command line asks for, one test after the other.
+/// Everything that the command line asks for, one test after the other.
 pub fn run_all(sections: &'static [&'static [Test]]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Two tests at once would share queues, and the kernel log could not say whose line it is.
     arguments.test_threads = Some(1);
     aftermath::adopt_orphans();
     let trials = table::cases(sections)
-        .map(|case| Trial::ignorable_test(case.name(), move || run_watched(&case)))
+        .map(|case| {
+            Trial::ignorable_test(case.name(), move || match run_watched(case) {
+                Verdict::Passed => Ok(Completion::Completed),
+                Verdict::Skipped(reason) => Ok(Completion::ignored_with(reason)),
+                Verdict::Failed(problems) => Err(problems.into()),
+            })
+        })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// The inner process: the test itself, in the main thread.
-pub fn run_one(name: &str, sections: &'static [&'static [Test]]) -> ExitCode {
-    let Some(case) = table::cases(sections).find(|case| case.name() == name) else {
-        eprintln!("kpipe-tests: no test is named {name:?}; --list shows them");
-        return ExitCode::from(2);
-    };
-    process::die_with_the_outer_process();
-    process::end_at_first_panic();
+/// The test itself, in the process that was forked for it.
+fn run(case: Case) {
+    difference::begin(case);
     match case.test.body {
         Body::Queue(run) => run(&Queue::new(
             case.subject.expect("a queue test has a subject"),
         )),
         Body::Plain(run) => run(),
+        Body::Section { .. } | Body::Sentence(_) => unreachable!("no test"),
     }
-    ExitCode::SUCCESS
+    difference::end();
 }
 
 /// One test in its process, and the verdict over everything that can be seen from outside.
-fn run_watched(case: &Case) -> Result<Completion, Failed> {
+fn run_watched(case: Case) -> Verdict {
     if let Some(Err(reason)) = case.test.needs.map(|needs| needs()) {
-        return Ok(Completion::ignored_with(reason));
+        return Verdict::Skipped(reason);
     }
     let mut problems = Vec::new();
-    let before = aftermath::Before::look();
-    let mut log = KernelLog::from_now()?;
-
-    let output = TestProcess::start(&case.name())?
-        .wait(scale::patience(case.test.deadline), &mut problems)?;
-
-    before.restore(&mut problems);
-    log.judge(case.test.expected_log, &mut problems);
+    let output = watch(case, &mut problems).unwrap_or_else(|problem| problem);
     if problems.is_empty() {
-        return Ok(Completion::Completed);
+        return Verdict::Passed;
     }
     if !output.is_empty() {
         problems.insert(0, output);
     }
-    Err(problems.join("\n").into())
+    Verdict::Failed(problems.join("\n"))
+}
+
+fn watch(case: Case, problems: &mut Vec<String>) -> Result<String, String> {
+    let before = aftermath::Before::look();
+    let mut log = KernelLog::from_now().inspect_err(|e| problems.push(e.clone()))?;
+
+    let process = TestProcess::start(move || run(case));
+    let output =
+        process.and_then(|process| process.wait(scale::patience(case.test.deadline), problems));
+    let output = output.inspect_err(|e| problems.push(e.clone()));
+
+    before.restore(problems);
+    log.judge(case.test.expected_log, problems);
+    output.or_else(|_| Ok(String::new()))
 }

@@ -13,21 +13,22 @@ use crate::tools::raw;
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // A length of 2^40: the VFS clips it to just under 2 GiB.
-    each!(a_read_of_2_to_the_40_returns_what_is_there),
+    section("Bad arguments", "it has bounds of its own"),
+    says("A length of 2^40: the VFS clips it to just under 2 GiB."),
+    each!(a_read_of_2_to_the_40_returns_what_is_there).and_socket(),
     each!(a_write_of_2_to_the_40_takes_what_fits),
-    each!(a_negative_length_is_refused),
-    each!(a_vector_that_is_too_long_is_einval),
-    // A wrong pointer in every argument of every call.
-    each!(wrong_buffers_are_efault),
-    each!(wrong_vectors_are_efault),
-    each!(wrong_ioctl_arguments_are_efault),
-    each!(a_read_only_buffer_is_no_place_to_read_into),
+    each!(a_negative_length_is_refused).and_socket(),
+    each!(a_vector_that_is_too_long_is_einval).and_socket(),
+    says("A wrong pointer in every argument of every call."),
+    each!(wrong_buffers_are_efault).and_socket(),
+    each!(wrong_vectors_are_efault).and_socket(),
+    each!(wrong_ioctl_arguments_are_efault).and_socket(),
+    each!(a_read_only_buffer_is_no_place_to_read_into).and_socket(),
     each!(a_wrong_path_is_efault),
-    // Pointers that are not aligned are fine.
-    each!(buffers_need_no_alignment),
-    device!(info_needs_no_alignment),
-    device!(info_that_ends_in_a_forbidden_page_is_efault),
+    says("Pointers that are not aligned are fine."),
+    each!(buffers_need_no_alignment).and_socket(),
+    ours!(info_needs_no_alignment),
+    ours!(info_that_ends_in_a_forbidden_page_is_efault),
 ];
 
 const TWO_TO_THE_40: usize = 1 << 40;
@@ -187,7 +188,7 @@ fn wrong_ioctl_arguments_are_efault(q: &Queue) {
             result,
             Err(Errno::EFAULT),
         );
-        if q.subject() == Subject::Device && what != "read only" {
+        if q.is_ours() && what != "read only" {
             let result = raw::ioctl_at(good.writer.as_fd(), uapi::IOC_INFO, span);
             expect(
                 &format!("info at a pointer that is {what}"),

@@ -17,16 +17,22 @@ use crate::tools::signals::{let_sigpipe_kill, SigpipeWatch};
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // Count 0 returns 0 even without readers.
+    section(
+        "Writing without readers",
+        "its ends cannot be opened again, or its buffer is counted otherwise",
+    ),
+    says("Count 0 returns 0 even without readers."),
     each!(count_0_returns_0_even_without_readers),
-    // No readers: SIGPIPE and EPIPE (no signal for IOCB_NOSIGNAL).
-    each!(a_write_without_readers_is_epipe_and_sends_sigpipe),
-    each!(sigpipe_kills_a_program_that_does_not_care),
-    each!(ignored_sigpipe_leaves_epipe),
-    each!(rwf_nosignal_sends_no_signal).needs(needs::rwf_nosignal),
+    says("No readers: SIGPIPE and EPIPE (no signal for IOCB_NOSIGNAL)."),
+    each!(a_write_without_readers_is_epipe_and_sends_sigpipe).and_socket(),
+    each!(sigpipe_kills_a_program_that_does_not_care).and_socket(),
+    each!(ignored_sigpipe_leaves_epipe).and_socket(),
+    each!(rwf_nosignal_sends_no_signal)
+        .and_socket()
+        .needs(needs::rwf_nosignal),
     each!(a_full_queue_without_readers_is_epipe_not_eagain),
     each!(a_new_reader_revives_the_writer),
-    // Reader gone midway: the partial count, and SIGPIPE still sent.
+    says("Reader gone midway: the partial count, and SIGPIPE still sent."),
     each!(a_reader_gone_midway_gives_the_partial_count_and_sigpipe),
     each!(a_reader_gone_before_the_first_byte_gives_epipe),
     each!(rwf_nosignal_holds_for_a_reader_gone_midway).needs(needs::rwf_nosignal),

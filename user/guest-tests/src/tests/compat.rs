@@ -13,13 +13,18 @@ use crate::tools::prelude::*;
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // 32-bit programs on a 64-bit kernel work.
+    section("ioctls of 32-bit programs", "it has ioctls of its own"),
+    says("32-bit programs on a 64-bit kernel work."),
     each!(fionread_works).needs(needs::compat),
-    device!(info_is_what_a_64_bit_program_gets).needs(needs::compat),
-    device!(resize_works).needs(needs::compat),
-    device!(reset_works).needs(needs::compat),
-    each!(unknown_commands_are_enotty).needs(needs::compat),
-    each!(a_wrong_pointer_is_efault).needs(needs::compat),
+    ours!(info_is_what_a_64_bit_program_gets).needs(needs::compat),
+    ours!(resize_works).needs(needs::compat),
+    ours!(reset_works).needs(needs::compat),
+    each!(unknown_commands_are_enotty)
+        .and_socket()
+        .needs(needs::compat),
+    each!(a_wrong_pointer_is_efault)
+        .and_socket()
+        .needs(needs::compat),
 ];
 
 const FIONREAD: u32 = nix::libc::FIONREAD as u32;
@@ -88,9 +93,10 @@ fn unknown_commands_are_enotty(q: &Queue) {
 
 fn a_wrong_pointer_is_efault(q: &Queue) {
     let (reader, _writer) = q.pair();
-    let requests: &[u32] = match q.subject() {
-        Subject::Device => &[FIONREAD, uapi::IOC_INFO],
-        Subject::Fifo => &[FIONREAD],
+    let requests: &[u32] = if q.is_ours() {
+        &[FIONREAD, uapi::IOC_INFO]
+    } else {
+        &[FIONREAD]
     };
     for &request in requests {
         let forbidden = Mapping::low(&[Page::Forbidden]).all();

@@ -12,19 +12,20 @@ use crate::tools::prelude::*;
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // Level-triggered: as long as it is so.
-    each!(level_triggered_reports_as_long_as_there_is_data),
+    section("Epoll", "its ends serve both directions and say so"),
+    says("Level-triggered: as long as it is so."),
+    each!(level_triggered_reports_as_long_as_there_is_data).and_socket(),
     each!(level_triggered_reports_hangup_and_error_unasked),
-    // Edge-triggered: every write wakes a reader, not only empty -> non-empty.
-    each!(edge_triggered_reports_every_write),
-    // Writers are woken on full -> not full.
+    says("Edge-triggered: every write wakes a reader, not only empty -> non-empty."),
+    each!(edge_triggered_reports_every_write).and_socket(),
+    says("Writers are woken on full -> not full."),
     each!(edge_triggered_reports_room_once_after_full),
     each!(edge_triggered_reports_the_last_close),
-    each!(oneshot_reports_once_until_rearmed),
-    // EPOLLEXCLUSIVE works.
-    each!(exclusive_wakes_one_of_two_waiters),
-    each!(without_exclusive_both_waiters_wake),
-    each!(closing_the_end_removes_it_from_epoll),
+    each!(oneshot_reports_once_until_rearmed).and_socket(),
+    says("EPOLLEXCLUSIVE works."),
+    each!(exclusive_wakes_one_of_two_waiters).and_socket(),
+    each!(without_exclusive_both_waiters_wake).and_socket(),
+    each!(closing_the_end_removes_it_from_epoll).and_socket(),
 ];
 
 /// What has happened on `end`, without waiting.

@@ -13,29 +13,30 @@ use crate::tools::raw;
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // FIONREAD on either end.
+    section("ioctl", "it has ioctls of its own"),
+    says("FIONREAD on either end."),
     each!(fionread_counts_queued_bytes_on_either_end),
-    each!(fionread_stores_an_int_and_nothing_beyond),
-    // Unknown command: ENOTTY.
-    each!(unknown_commands_are_enotty),
-    each!(a_queue_is_no_terminal),
-    // Information: version, index, capacity, bytes queued, ends open.
+    each!(fionread_stores_an_int_and_nothing_beyond).and_socket(),
+    says("Unknown command: ENOTTY."),
+    each!(unknown_commands_are_enotty).and_socket(),
+    each!(a_queue_is_no_terminal).and_socket(),
+    says("Information: version, index, capacity, bytes queued, ends open."),
     device!(info_describes_the_queue),
-    device!(info_can_be_asked_on_any_end),
-    device!(info_counts_descriptions_not_descriptors),
-    // Counters for bytes, operations, sleeps, wakeups.
-    device!(counters_count_bytes_and_operations),
-    device!(failed_and_empty_operations_are_not_counted),
-    device!(a_sleep_ended_by_a_signal_is_no_wakeup),
+    ours!(info_can_be_asked_on_any_end),
+    ours!(info_counts_descriptions_not_descriptors),
+    says("Counters for bytes, operations, sleeps, wakeups."),
+    ours!(counters_count_bytes_and_operations),
+    ours!(failed_and_empty_operations_are_not_counted),
+    ours!(a_sleep_ended_by_a_signal_is_no_wakeup),
     device!(counters_survive_the_last_close),
-    device!(reset_sets_all_counters_to_zero),
-    device!(counters_of_queues_are_separate),
-    // Structures carry their size and reserved fields; reserved non-zero is EINVAL.
-    device!(info_of_another_size_is_einval),
-    device!(info_with_a_mode_set_is_einval),
-    device!(reset_with_an_argument_is_einval),
-    device!(info_leaves_no_byte_unwritten),
-    // fdinfo
+    ours!(reset_sets_all_counters_to_zero),
+    ours!(counters_of_queues_are_separate),
+    says("Structures carry their size and reserved fields; reserved non-zero is EINVAL."),
+    ours!(info_of_another_size_is_einval),
+    ours!(info_with_a_reserved_field_set_is_einval),
+    ours!(reset_with_an_argument_is_einval),
+    ours!(info_leaves_no_byte_unwritten),
+    says("fdinfo."),
     device!(fdinfo_describes_the_queue),
 ];
 

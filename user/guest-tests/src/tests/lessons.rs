@@ -23,24 +23,25 @@ use std::os::fd::AsFd;
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // Every open resets the ring: a second opener destroys data, also at the ring's wrap.
+    section("Mistakes of other drivers", "it is about opening again or about room"),
+    says("A second open destroys no data, also at the ring's wrap (some drivers reset it at every open)."),
     each!(a_second_open_does_not_reset_a_wrapped_ring),
-    // A reader sleeps holding the read lock, so a nonblocking reader blocks behind it.
+    says("Who sleeps holds no lock that another call needs (some sleep with the read lock)."),
     each!(a_sleeping_reader_delays_nobody),
     each!(a_sleeping_writer_delays_nobody),
-    // A blocking write returns short at the ring's wrap, so writes are not atomic.
+    says("The ring's wrap is not to be seen (some writes end there, and are not atomic)."),
     each!(writes_and_reads_are_whole_at_every_place_of_the_ring),
-    // "Overwrite when full".
+    says("What is queued is never overwritten."),
     each!(a_full_queue_never_overwrites),
-    // Rings shared without synchronisation: no lock of one side is held up by the other's copy.
-    device!(a_reader_goes_on_while_a_writer_stands_in_a_page_fault).needs(needs::userfaultfd),
-    device!(a_writer_goes_on_while_a_reader_stands_in_a_page_fault).needs(needs::userfaultfd),
-    device!(a_write_in_a_page_fault_is_not_seen_before_it_is_whole).needs(needs::userfaultfd),
-    // `read() != size` taken for an error: a short read is normal, and EOF is 0.
-    each!(short_reads_add_up),
-    // One queue delays another.
-    each!(a_full_queue_does_not_delay_another),
-    // Much opening and closing from all sides.
+    says("No lock of one side is held up by the other's copy."),
+    ours!(a_reader_goes_on_while_a_writer_stands_in_a_page_fault).needs(needs::userfaultfd),
+    ours!(a_writer_goes_on_while_a_reader_stands_in_a_page_fault).needs(needs::userfaultfd),
+    ours!(a_write_in_a_page_fault_is_not_seen_before_it_is_whole).needs(needs::userfaultfd),
+    says("A short read is no error, and the end of file is 0."),
+    each!(short_reads_add_up).and_socket(),
+    says("No queue delays another."),
+    each!(a_full_queue_does_not_delay_another).and_socket(),
+    says("Much opening and closing from all sides leaves nothing behind."),
     each!(open_and_close_from_many_threads_leave_nothing_behind).deadline_secs(30),
 ];
 

@@ -12,15 +12,16 @@ use crate::tools::process::Process;
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // A second open never disturbs queued data.
+    section("Life of data and ends", "its ends cannot be opened again"),
+    says("A second open never disturbs queued data."),
     each!(a_second_open_of_any_kind_keeps_queued_data),
-    // Unread data lives while any descriptor is open, then is freed.
-    each!(unread_data_outlives_its_writer),
+    says("Unread data lives while any descriptor is open, then is freed."),
+    each!(unread_data_outlives_its_writer).and_socket(),
     each!(unread_data_waits_for_the_next_reader_while_a_writer_is_there),
     each!(unread_data_is_gone_after_the_last_close),
-    // Open file descriptions, not descriptors, are the ends (open(2), dup(2), fork(2)).
-    each!(a_duplicate_keeps_the_end_open),
-    each!(a_child_inherits_the_end_and_keeps_it_open),
+    says("Open file descriptions, not descriptors, are the ends (open(2), dup(2), fork(2))."),
+    each!(a_duplicate_keeps_the_end_open).and_socket(),
+    each!(a_child_inherits_the_end_and_keeps_it_open).and_socket(),
     each!(a_killed_process_closes_its_ends),
 ];
 

@@ -15,14 +15,14 @@ use crate::tools::subject::{device_path, device_paths, observe};
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // A real cdev region with several minors, a class, nodes from devtmpfs.
+    says("A real cdev region with several minors, a class, nodes from devtmpfs."),
     plain!(there_is_a_node_for_each_queue_and_no_more),
     plain!(nodes_share_a_major_and_count_minors_from_0),
     plain!(nodes_get_the_mode_of_the_parameter),
     plain!(nodes_are_for_root_alone_by_default),
     plain!(queues_get_the_capacity_of_the_parameter),
     plain!(without_parameters_there_are_8_queues_of_64_kib),
-    // A bad value fails insmod with a clear line in the log and leaves nothing behind.
+    says("A bad value fails insmod with a clear line in the log and leaves nothing behind."),
     plain!(a_number_of_queues_out_of_bounds_is_refused).logs(&[
         "kpipe: parameter queues=0: must be",
         "kpipe: parameter queues=1025: must be",
@@ -34,7 +34,7 @@ pub const TESTS: &[Test] = &[
         "kpipe: parameter capacity=2147483648: must be",
         "kpipe: parameter capacity=9223372036854775808: must be",
     ]),
-    // devtmpfs takes a mode of 0 for none, and would make it 0600.
+    says("devtmpfs takes a mode of 0 for none, and would make it 0600."),
     plain!(a_mode_that_a_node_cannot_have_is_refused).logs(&[
         "kpipe: parameter mode=01000: must be",
         "kpipe: parameter mode=00: must be",
@@ -43,13 +43,13 @@ pub const TESTS: &[Test] = &[
         "kpipe: `-1' invalid for parameter `queues'",
         "kpipe: `many' invalid for parameter `queues'",
     ]),
-    // rmmod is refused while a descriptor is open and otherwise frees everything.
+    says("rmmod is refused while a descriptor is open and otherwise frees everything."),
     plain!(rmmod_is_refused_while_a_descriptor_is_open),
     plain!(rmmod_is_refused_while_an_open_waits),
     plain!(rmmod_leaves_nothing_behind),
     plain!(the_module_can_be_loaded_and_removed_many_times).deadline_secs(30),
     plain!(loading_and_removing_race_with_open).deadline_secs(30),
-    // The queue's memory is allocated at first open and freed at last close.
+    says("The queue's memory is allocated at first open and freed at last close."),
     plain!(unused_queues_have_no_memory),
     plain!(a_queue_frees_its_memory_at_the_last_close),
 ];

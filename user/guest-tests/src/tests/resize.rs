@@ -16,27 +16,31 @@ use crate::tools::process::{become_ordinary_user, Process};
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // At least one page, rounded up to a power of two; returns the actual size.
+    section(
+        "Capacity",
+        "its buffer is set by SO_SNDBUF and counted otherwise",
+    ),
+    says("At least one page, rounded up to a power of two; returns the actual size."),
     each!(resize_rounds_up_and_returns_the_capacity),
     each!(resize_works_on_either_end),
     each!(the_new_capacity_holds_as_many_bytes),
-    // EINVAL above the largest of all.
+    says("EINVAL above the largest of all."),
     each!(resize_to_2_to_the_63_is_einval),
-    device!(resize_above_the_maximum_is_einval),
-    // EPERM above the limit without CAP_SYS_RESOURCE.
+    ours!(resize_above_the_maximum_is_einval),
+    says("EPERM above the limit without CAP_SYS_RESOURCE."),
     each!(an_ordinary_user_gets_at_most_1_mib).needs(needs::cap_sys_resource),
     each!(an_ordinary_user_may_shrink_what_is_above_the_limit).needs(needs::cap_sys_resource),
-    // EBUSY below what is queued.
+    says("EBUSY below what is queued."),
     each!(resize_below_what_is_queued_is_ebusy),
-    // Queued data and its order survive.
+    says("Queued data and its order survive."),
     each!(queued_data_survives_growing_and_shrinking),
     each!(queued_data_survives_in_a_wrapped_ring),
     each!(data_survives_resizing_while_it_flows).deadline_secs(60),
-    // Wakes writers.
+    says("Wakes writers."),
     each!(growing_wakes_sleeping_writers),
     each!(growing_wakes_a_poller),
-    // A capacity that was set is for good on the device, for the present users on a FIFO.
-    each!(a_capacity_lasts_until_unload_on_the_device_and_until_the_last_close_on_a_fifo),
+    says("A capacity that was set is for the present users."),
+    each!(a_capacity_lasts_until_the_last_close).differs(&[&differences::KEPT]),
 ];
 
 fn resize_rounds_up_and_returns_the_capacity(q: &Queue) {
@@ -251,15 +255,16 @@ fn growing_wakes_a_poller(q: &Queue) {
     expect("poll", part.join(), PollFlags::POLLOUT);
 }
 
-fn a_capacity_lasts_until_unload_on_the_device_and_until_the_last_close_on_a_fifo(q: &Queue) {
+fn a_capacity_lasts_until_the_last_close(q: &Queue) {
     let (reader, writer) = q.pair_of(8192);
     reader.close();
     expect("capacity with a writer left", writer.capacity(), 8192);
     writer.close();
     let (reader, writer) = q.pair();
-    let wanted = match q.subject() {
-        Subject::Device => 8192,
-        Subject::Fifo => uapi::DEFAULT_CAPACITY_BYTES as usize,
+    let wanted = if q.differs(&differences::KEPT) {
+        8192
+    } else {
+        uapi::DEFAULT_CAPACITY_BYTES as usize
     };
     expect("capacity after the last close", reader.capacity(), wanted);
     expect("bytes that fill it", writer.fill(), wanted);

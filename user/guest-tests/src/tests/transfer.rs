@@ -13,16 +13,20 @@ use crate::tools::process::Process;
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // One to one, with buffers of every size, between threads and between processes.
+    section(
+        "Transfers",
+        "it is about the capacity or about opening again",
+    ),
+    says("One to one, with buffers of every size, between threads and between processes."),
     each!(sixteen_mib_pass_a_queue_of_4096_bytes).deadline_secs(60),
     each!(sixty_four_mib_pass_a_queue_of_65536_bytes).deadline_secs(60),
     each!(data_passes_between_processes),
     each!(data_passes_in_steps_of_4_bytes),
     each!(data_passes_by_poll_alone).deadline_secs(60),
-    // Writes of up to PIPE_BUF bytes are never torn or mixed.
+    says("Writes of up to PIPE_BUF bytes are never torn or mixed."),
     each!(records_of_many_writers_stay_whole_and_in_order).deadline_secs(60),
     each!(long_writes_of_two_writers_lose_nothing).deadline_secs(60),
-    // Each byte goes to one reader.
+    says("Each byte goes to one reader."),
     each!(many_readers_share_the_records).deadline_secs(60),
     each!(ends_that_come_and_go_lose_nothing).deadline_secs(60),
 ];

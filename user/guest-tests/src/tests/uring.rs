@@ -12,17 +12,36 @@ use crate::tools::uring::{has_workers, Ring};
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // io_uring poll works.
-    each!(poll_completes_when_there_is_data).needs(needs::io_uring),
-    each!(poll_completes_when_there_is_room).needs(needs::io_uring),
+    section(
+        "io_uring",
+        "its ends serve both directions, or its buffer is counted otherwise",
+    ),
+    says("io_uring poll works."),
+    each!(poll_completes_when_there_is_data)
+        .and_socket()
+        .needs(needs::io_uring),
+    each!(poll_completes_when_there_is_room)
+        .and_socket()
+        .needs(needs::io_uring),
     each!(poll_completes_at_the_last_close).needs(needs::io_uring),
-    // Empty with io_uring's nowait: EAGAIN.
-    each!(nowait_is_eagain_on_the_device_and_refused_by_a_fifo).needs(needs::io_uring),
-    // RWF_NOWAIT is honoured, so io_uring need not punt.
-    each!(a_read_waits_for_data).needs(needs::io_uring),
-    each!(a_write_waits_for_room).needs(needs::io_uring),
-    device!(a_waiting_read_needs_no_worker).needs(needs::io_uring),
-    device!(a_waiting_write_needs_no_worker).needs(needs::io_uring),
+    says("Empty with io_uring's nowait: EAGAIN."),
+    each!(nowait_is_eagain)
+        .and_socket()
+        .needs(needs::io_uring)
+        .differs(&[&differences::NOWAIT]),
+    says("RWF_NOWAIT is honoured, so io_uring need not punt."),
+    each!(a_read_waits_for_data)
+        .and_socket()
+        .needs(needs::io_uring),
+    each!(a_write_waits_for_room)
+        .and_socket()
+        .needs(needs::io_uring),
+    each!(a_waiting_read_needs_no_worker)
+        .and_socket()
+        .needs(needs::io_uring),
+    each!(a_waiting_write_needs_no_worker)
+        .and_socket()
+        .needs(needs::io_uring),
     each!(eof_and_a_broken_pipe_complete_at_once).needs(needs::io_uring),
 ];
 
@@ -61,14 +80,15 @@ fn poll_completes_at_the_last_close(q: &Queue) {
     );
 }
 
-fn nowait_is_eagain_on_the_device_and_refused_by_a_fifo(q: &Queue) {
-    let (reader, writer) = q.pair();
+fn nowait_is_eagain(q: &Queue) {
+    let (reader, writer) = q.first_pair();
     let memory = Mapping::of(&[Page::Open]);
     let mut ring = Ring::new();
-    let wanted = match q.subject() {
-        Subject::Device => Errno::EAGAIN,
-        // Only an anonymous pipe has FMODE_NOWAIT.
-        Subject::Fifo => Errno::EOPNOTSUPP,
+    // Only an anonymous pipe has FMODE_NOWAIT.
+    let wanted = if q.differs(&differences::NOWAIT) {
+        Errno::EOPNOTSUPP
+    } else {
+        Errno::EAGAIN
     };
     ring.read(&reader, memory.all(), RWF_NOWAIT);
     expect("read of an empty queue", ring.result(), Err(wanted));

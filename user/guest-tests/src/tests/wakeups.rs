@@ -16,27 +16,30 @@ use crate::tools::signals::{self, After, INTERRUPT};
 
 /// The table.
 pub const TESTS: &[Test] = &[
-    // Readers and writers wait on separate queues; wakeups carry a poll key.
+    section("Wakeups", "it wakes by rules of its own"),
+    says("Readers and writers wait on separate queues; wakeups carry a poll key."),
     each!(a_poller_of_the_write_end_sleeps_through_data),
     each!(a_poller_of_the_read_end_sleeps_through_room),
-    each!(a_poller_for_hangup_sleeps_through_data),
-    // They wait exclusively: one write wakes one blocked reader.
+    each!(a_poller_for_hangup_sleeps_through_data).and_socket(),
+    says("They wait exclusively: one write wakes one blocked reader."),
     each!(one_write_wakes_exactly_one_of_five_readers),
     each!(one_read_wakes_exactly_one_of_three_writers),
-    device!(one_write_counts_one_wakeup),
+    ours!(one_write_counts_one_wakeup),
     each!(a_long_writer_is_not_woken_for_every_byte),
-    // Who leaves data (or room) behind wakes the next (baton).
-    each!(a_reader_that_leaves_data_wakes_the_next),
+    says("Who leaves data (or room) behind wakes the next (baton)."),
+    each!(a_reader_that_leaves_data_wakes_the_next).and_socket(),
     each!(a_writer_that_leaves_room_wakes_the_next),
-    each!(two_writes_serve_two_readers),
-    // A waiter that is woken and signalled at once must not swallow the wakeup.
-    each!(a_signalled_reader_passes_its_wakeup_on).deadline_secs(30),
+    each!(two_writes_serve_two_readers).and_socket(),
+    says("A waiter that is woken and signalled at once must not swallow the wakeup."),
+    each!(a_signalled_reader_passes_its_wakeup_on)
+        .and_socket()
+        .deadline_secs(30),
     each!(a_signalled_writer_passes_its_wakeup_on).deadline_secs(30),
-    // The last close of an end wakes everybody; no other close wakes anybody.
+    says("The last close of an end wakes everybody; no other close wakes anybody."),
     each!(the_last_close_of_the_write_end_wakes_every_reader),
     each!(the_last_close_of_the_read_end_wakes_every_writer),
     each!(a_close_that_is_not_the_last_wakes_nobody),
-    // A reader whose data another one took sleeps on.
+    says("A reader whose data another one took sleeps on."),
     each!(a_woken_reader_that_finds_nothing_sleeps_again),
 ];
 

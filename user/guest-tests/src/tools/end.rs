@@ -3,6 +3,7 @@
 //! One end of a queue: a descriptor with the calls that the tests make.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kpipe_abi::uapi::{self, Info};
@@ -10,6 +11,8 @@ use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::unistd;
+
+use super::subject::descriptor_path;
 
 /// Does a call on this description sleep (`O_NONBLOCK`)?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,17 @@ impl End {
             Mode::Nonblocking => OFlag::O_NONBLOCK,
         };
         fcntl(self, FcntlArg::F_SETFL(flags)).expect("F_SETFL");
+    }
+
+    /// The name under which this process can open it again: proc_pid_fd(5).
+    pub fn path(&self) -> PathBuf {
+        descriptor_path(self)
+    }
+
+    /// `F_GETFL`
+    pub fn flags(&self) -> OFlag {
+        let flags = fcntl(self, FcntlArg::F_GETFL).expect("F_GETFL");
+        OFlag::from_bits_retain(flags)
     }
 
     /// The same end, not blocking any more.

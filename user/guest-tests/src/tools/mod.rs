@@ -13,6 +13,7 @@ pub mod module;
 pub mod needs;
 pub mod observe;
 pub mod page_fault;
+pub mod private;
 pub mod process;
 pub mod raw;
 pub mod schedule;
@@ -28,8 +29,9 @@ pub mod prelude {
     pub use super::expect::{expect, expect_bytes};
     pub use super::observe::Call;
     pub use super::subject::{Queue, Subject};
-    pub use crate::harness::Test;
-    pub(crate) use crate::harness::{device, each, plain};
+    pub(crate) use crate::differences;
+    pub(crate) use crate::harness::{device, each, named, ours, plain, private};
+    pub use crate::harness::{says, section, Test};
     pub use nix::errno::Errno;
     pub use nix::fcntl::OFlag;
 }

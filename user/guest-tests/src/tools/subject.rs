@@ -1,41 +1,57 @@
 // SPDX-License-Identifier: MIT
 
-//! What a test runs on: a queue of the device, or a FIFO, under one interface.
+//! What a test runs on: the driver's queues and those of the kernel, under one interface.
 
 use std::fmt;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use kpipe_abi::uapi;
 use nix::errno::Errno;
 use nix::fcntl::{open, OFlag};
+use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use nix::sys::stat::Mode as FileMode;
-use nix::unistd::mkfifo;
+use nix::unistd::{mkfifo, pipe2};
 
 use super::end::{End, Mode};
+use super::private;
+use crate::harness::difference::{self, Difference};
 
-/// Environment variable with the directory where a test may make files; the outer process removes
-/// it.
-pub const DIRECTORY_VARIABLE: &str = "KPIPE_TEST_DIRECTORY";
-
-/// The two kinds of queue.
+/// The kinds of queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
+    /// A pipe of the kernel, as pipe(2) makes it: the oracle.
+    Pipe,
+    /// A FIFO of the kernel, as mkfifo(3) makes it: the oracle for what has a name.
+    Fifo,
     /// /dev/kpipe0
     Device,
-    /// A FIFO of the kernel, as mkfifo(3) makes it.
-    Fifo,
+    /// A private queue of the driver, as `IOC_PAIR` makes it.
+    Pair,
+    /// Two AF_UNIX stream sockets, as socketpair(2) makes them.
+    Socket,
 }
 
-/// For tests that both subjects must pass.
-pub const EACH: &[Subject] = &[Subject::Device, Subject::Fifo];
-/// For tests of what a FIFO has not.
-pub const DEVICE: &[Subject] = &[Subject::Device];
+impl Subject {
+    /// All of them, in the order of the columns.
+    pub const ALL: [Self; 5] = [
+        Self::Pipe,
+        Self::Fifo,
+        Self::Device,
+        Self::Pair,
+        Self::Socket,
+    ];
+}
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Subject::Device => "kpipe",
+        f.pad(match self {
+            Subject::Pipe => "pipe",
             Subject::Fifo => "fifo",
+            Subject::Device => "kpipe",
+            Subject::Pair => "pair",
+            Subject::Socket => "socket",
         })
     }
 }
@@ -45,6 +61,9 @@ impl fmt::Display for Subject {
 pub struct Queue {
     subject: Subject,
     path: PathBuf,
+    /// What the path goes through, where the queue has no name of its own: a descriptor that is no
+    /// end (`O_PATH`). Opening `/proc/self/fd/N` then opens what it stands for (proc(5)).
+    _handle: Option<Arc<OwnedFd>>,
 }
 
 impl Queue {
@@ -61,8 +80,32 @@ impl Queue {
                 mkfifo(&path, FileMode::from_bits_truncate(0o600)).expect("mkfifo");
                 path
             }
+            Subject::Pipe => {
+                let (reader, _writer) = pipe2(OFlag::O_CLOEXEC).expect("pipe2");
+                return Self::without_name(subject, &reader.into());
+            }
+            Subject::Pair => {
+                let (reader, _writer) = private::pair(OFlag::O_CLOEXEC);
+                return Self::without_name(subject, &reader);
+            }
+            Subject::Socket => PathBuf::from("/dev/null/no socket has a path"),
         };
-        Self { subject, path }
+        Self {
+            subject,
+            path,
+            _handle: None,
+        }
+    }
+
+    /// The queue that this is an end of.
+    fn without_name(subject: Subject, end: &End) -> Self {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let handle = open(&end.path(), flags, FileMode::empty()).expect("open with O_PATH");
+        Self {
+            subject,
+            path: descriptor_path(&handle),
+            _handle: Some(Arc::new(handle)),
+        }
     }
 
     /// Another queue of the same subject.
@@ -75,7 +118,18 @@ impl Queue {
         self.subject
     }
 
-    /// Its node.
+    /// Is it one of the driver's?
+    pub fn is_ours(&self) -> bool {
+        matches!(self.subject, Subject::Device | Subject::Pair)
+    }
+
+    /// Does this subject differ from a pipe in this way? The table of the test has to say so too.
+    #[track_caller]
+    pub fn differs(&self, difference: &'static Difference) -> bool {
+        difference::ask(self.subject, difference)
+    }
+
+    /// Its node, or what stands for it.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -101,11 +155,32 @@ impl Queue {
         end
     }
 
-    /// A read end and a write end, both blocking.
+    /// A read end and a write end, both blocking. Those of a socket are new each time.
     #[track_caller]
     pub fn pair(&self) -> (End, End) {
+        if self.subject == Subject::Socket {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let ends = socketpair(AddressFamily::Unix, SockType::Stream, None, flags);
+            let (reader, writer) = ends.expect("socketpair");
+            return (reader.into(), writer.into());
+        }
         let reader = self.reader();
         (reader, self.writer())
+    }
+
+    /// The two ends that the call gave that made the queue, where such a call makes it.
+    ///
+    /// Not every property of those is one of the ends that [`pair`](Self::pair) opens.
+    #[track_caller]
+    pub fn first_pair(&self) -> (End, End) {
+        match self.subject {
+            Subject::Pipe => {
+                let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("pipe2");
+                (reader.into(), writer.into())
+            }
+            Subject::Pair => private::pair(OFlag::O_CLOEXEC),
+            _ => self.pair(),
+        }
     }
 
     /// The same with a queue of `capacity_bytes`.
@@ -124,7 +199,7 @@ impl Queue {
         self.open(flags).unwrap_or_else(|e| {
             let hint = match (self.subject, e) {
                 (Subject::Device, Errno::ENOENT) => {
-                    " (is the module loaded? without it run only ::fifo)"
+                    " (is the module loaded? without it run only ::pipe and ::fifo)"
                 }
                 (_, Errno::EACCES) => " (these tests run as root)",
                 _ => "",
@@ -132,6 +207,11 @@ impl Queue {
             panic!("open {} with {flags:?}: {e}{hint}", self.path.display())
         })
     }
+}
+
+/// The name of an open descriptor that open(2) takes: proc_pid_fd(5).
+pub fn descriptor_path(fd: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
 /// /dev/kpipeN
@@ -146,8 +226,16 @@ pub fn device_paths() -> Vec<PathBuf> {
 
 /// A file name for the test that runs.
 pub fn scratch_path(name: &str) -> PathBuf {
-    let directory = std::env::var_os(DIRECTORY_VARIABLE).expect("set by the outer process");
-    Path::new(&directory).join(name)
+    DIRECTORY.get().expect("a test runs").join(name)
+}
+
+/// Where the test of this process may make files; the outer process removes it.
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Sets the directory that [`scratch_path`] is in.
+pub fn use_directory(directory: &Path) {
+    let directory = directory.to_owned();
+    DIRECTORY.set(directory).expect("one test in one process");
 }
 
 /// Looks at a queue without being one of its ends: access mode 3, which open(2) calls "check for
