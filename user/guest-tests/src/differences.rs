@@ -26,5 +26,8 @@ differences! {
     SPLICE: "splice" on [Device, Pair], "It is no pipe to splice(2): tee and vmsplice fail, sendfile out of it works.";
     NODE: "node" on [Device], "fstat(2) says character device, and calls that know FIFOs by their type answer otherwise.";
     NOWAIT: "nowait" on [Fifo], "A named FIFO refuses RWF_NOWAIT; a pipe and the driver's queues do not wait.";
+    LINK: "link" on [Pair], "Its link in /proc/self/fd says kpipe:[inode], not pipe:[inode].";
+    LARGEFILE: "largefile" on [Fifo, Device], "Its ends come from open(2), which adds O_LARGEFILE to what F_GETFL shows.";
+    RECORDS: "records" on [Device, Pair], "A packet takes its bytes and 4 more of the capacity, not a slot of a page.";
     NAMED: "named" on [Fifo, Device], "What has a name follows fifo(7) when it is opened again: it waits for a partner, or is ENXIO.";
 }

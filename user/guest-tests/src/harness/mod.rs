@@ -24,7 +24,7 @@ use process::TestProcess;
 use table::{Body, Case};
 
 pub use scale::{amount, patience};
-pub(crate) use table::{device, each, named, ours, plain, private, table_line};
+pub(crate) use table::{device, each, named, ours, plain, private, table_line, unnamed};
 pub use table::{says, section, Kind, Test};
 
 /// What came of one test on one subject.

@@ -53,6 +53,8 @@ pub enum Kind {
     Each,
     /// Queues with a name.
     Named,
+    /// Queues that a call makes together with both ends.
+    Unnamed,
     /// What only the driver has.
     Ours,
     /// What only the driver's named queues have.
@@ -74,6 +76,13 @@ macro_rules! each {
 macro_rules! named {
     ($function:ident) => {
         $crate::harness::table_line!(Named, $function)
+    };
+}
+
+/// A test of what only a queue without a name has: `unnamed!(name_of_the_function)`.
+macro_rules! unnamed {
+    ($function:ident) => {
+        $crate::harness::table_line!(Unnamed, $function)
     };
 }
 
@@ -117,7 +126,7 @@ macro_rules! table_line {
     };
 }
 
-pub(crate) use {device, each, named, ours, plain, private, table_line};
+pub(crate) use {device, each, named, ours, plain, private, table_line, unnamed};
 
 /// The heading of a section, as its first line. `sockets` says why most of its facts are none about
 /// sockets.
@@ -243,11 +252,14 @@ impl Test {
             (Kind::Nothing, _) => Some("it is about the module"),
             (Kind::Each, Pipe | Fifo | Device | Pair) => None,
             (Kind::Named, Fifo | Device) => None,
+            (Kind::Unnamed, Pipe | Pair) => None,
             (Kind::Ours, Device | Pair) => None,
             (Kind::Device, Device) => None,
             (Kind::Pair, Pair) => None,
             (Kind::Each, Socket) => Some(sockets),
             (Kind::Named, _) => Some("it has no name"),
+            (Kind::Unnamed, Fifo | Device) => Some("it has a name"),
+            (Kind::Unnamed, Socket) => Some(sockets),
             (Kind::Ours | Kind::Device | Kind::Pair, Pipe | Fifo | Socket) => {
                 Some("it has nothing like that")
             }

@@ -7,13 +7,16 @@ mod bad_input;
 mod broken_pipe;
 mod compat;
 mod epoll;
+mod flags;
 mod ioctl;
 mod lessons;
 mod lifetime;
 mod module;
 mod open;
+mod packet;
 mod poll;
 mod read;
+mod reopen;
 mod resize;
 mod seek;
 mod splice;
@@ -27,7 +30,9 @@ use crate::harness::Test;
 /// All tables, in the order in which they run.
 pub const SECTIONS: &[&[Test]] = &[
     open::TESTS,
+    reopen::TESTS,
     lifetime::TESTS,
+    flags::TESTS,
     read::TESTS,
     write::TESTS,
     broken_pipe::TESTS,
@@ -38,6 +43,7 @@ pub const SECTIONS: &[&[Test]] = &[
     ioctl::TESTS,
     resize::TESTS,
     compat::TESTS,
+    packet::TESTS,
     splice::TESTS,
     seek::TESTS,
     bad_input::TESTS,

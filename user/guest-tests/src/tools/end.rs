@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use kpipe_abi::uapi::{self, Info};
 use nix::errno::Errno;
-use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::fcntl::{fcntl, open, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::stat::Mode as FileMode;
 use nix::unistd;
 
 use super::subject::descriptor_path;
@@ -130,6 +131,17 @@ impl End {
     pub fn flags(&self) -> OFlag {
         let flags = fcntl(self, FcntlArg::F_GETFL).expect("F_GETFL");
         OFlag::from_bits_retain(flags)
+    }
+
+    /// `F_SETFL` with exactly these.
+    pub fn set_flags(&self, flags: OFlag) -> nix::Result<()> {
+        fcntl(self, FcntlArg::F_SETFL(flags)).map(drop)
+    }
+
+    /// The same description opened again, as proc_pid_fd(5) has it.
+    pub fn reopen(&self, flags: OFlag) -> nix::Result<Self> {
+        let flags = flags | OFlag::O_CLOEXEC;
+        open(&self.path(), flags, FileMode::empty()).map(Self::from)
     }
 
     /// The same end, not blocking any more.

@@ -30,7 +30,7 @@ pub mod prelude {
     pub use super::observe::Call;
     pub use super::subject::{Queue, Subject};
     pub(crate) use crate::differences;
-    pub(crate) use crate::harness::{device, each, named, ours, plain, private};
+    pub(crate) use crate::harness::{device, each, named, ours, plain, private, unnamed};
     pub use crate::harness::{says, section, Test};
     pub use nix::errno::Errno;
     pub use nix::fcntl::OFlag;

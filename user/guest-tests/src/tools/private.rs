@@ -99,3 +99,9 @@ pub fn timeouts(fd: BorrowedFd, request: u32, timeouts: &mut Timeouts) -> nix::R
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(timeouts)) };
     Errno::result(result).map(drop)
 }
+
+/// The mode that [`IOC_SET_MODE`] set, as `IOC_INFO` tells it.
+#[track_caller]
+pub fn mode(end: &End) -> u32 {
+    end.info().reserved
+}

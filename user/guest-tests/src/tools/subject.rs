@@ -3,7 +3,7 @@
 //! What a test runs on: the driver's queues and those of the kernel, under one interface.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -168,17 +168,36 @@ impl Queue {
         (reader, self.writer())
     }
 
+    /// The call that makes a queue with both ends, with these flags. It is one for subjects without
+    /// a name only.
+    #[track_caller]
+    pub fn make(&self, flags: OFlag) -> nix::Result<(End, End)> {
+        match self.subject {
+            Subject::Pipe => pipe2(flags).map(|(reader, writer)| (reader.into(), writer.into())),
+            Subject::Pair => {
+                let handle = private::handle();
+                private::ask(handle.as_fd(), &mut private::arguments(flags))
+            }
+            Subject::Socket => {
+                // The same bits; see net/socket.c.
+                let flags = SockFlag::from_bits_retain(flags.bits());
+                let ends = socketpair(AddressFamily::Unix, SockType::Stream, None, flags);
+                ends.map(|(reader, writer)| (reader.into(), writer.into()))
+            }
+            Subject::Fifo | Subject::Device => panic!("{} has a name", self.subject),
+        }
+    }
+
     /// The two ends that the call gave that made the queue, where such a call makes it.
     ///
     /// Not every property of those is one of the ends that [`pair`](Self::pair) opens.
     #[track_caller]
     pub fn first_pair(&self) -> (End, End) {
         match self.subject {
-            Subject::Pipe => {
-                let (reader, writer) = pipe2(OFlag::O_CLOEXEC).expect("pipe2");
-                (reader.into(), writer.into())
+            Subject::Pipe | Subject::Pair => {
+                let made = self.make(OFlag::O_CLOEXEC);
+                made.unwrap_or_else(|e| panic!("a new {}: {e}", self.subject))
             }
-            Subject::Pair => private::pair(OFlag::O_CLOEXEC),
             _ => self.pair(),
         }
     }
