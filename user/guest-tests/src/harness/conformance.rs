@@ -78,8 +78,8 @@ impl Cell {
     }
 }
 
-/// Width of each column: `differs: ` and the longest id.
-const COLUMN: usize = 18;
+/// The widths of the columns: `differs: ` and the longest id of each subject.
+const WIDTHS: [usize; 5] = [8, 19, 19, 19, 8];
 
 /// What was seen, for the end of the table.
 #[derive(Default)]
@@ -190,7 +190,8 @@ fn facts(sections: &'static [&'static [Test]]) -> impl Iterator<Item = (Heading,
 fn print_row(test: &Test, cells: &[(Subject, Cell)]) {
     let cells: String = cells
         .iter()
-        .map(|(_, cell)| format!("{:COLUMN$}", cell.mark()))
+        .zip(WIDTHS)
+        .map(|((_, cell), width)| format!("{:width$}", cell.mark()))
         .collect();
     println!("{cells}{}", test.sentence());
 }
@@ -201,11 +202,12 @@ impl Heading {
         static LAST: Mutex<(&str, &str)> = Mutex::new(("", ""));
         let mut last = LAST.lock().expect("nobody panics with this lock");
         if last.0 != self.title {
-            let head: String = Subject::ALL.map(|s| format!("{s:COLUMN$}")).concat();
+            let subjects = Subject::ALL.into_iter().zip(WIDTHS);
+            let head: String = subjects.map(|(s, width)| format!("{s:width$}")).collect();
             println!("\n== {} ==\n{head}", self.title);
         }
         if *last != (self.title, self.sentence) {
-            println!("{:width$}{}", "", self.sentence, width = 5 * COLUMN - 2);
+            println!("# {}", self.sentence);
         }
         *last = (self.title, self.sentence);
     }
@@ -227,7 +229,7 @@ fn print_end(totals: &Totals) {
     );
     println!("\n== Differences (docs/differences.md) ==");
     for difference in differences::ALL {
-        println!("{:COLUMN$}{}", difference.id, difference.sentence);
+        println!("{:12}{}", difference.id, difference.sentence);
     }
     for problem in &totals.problems {
         println!("\n== FAILED == {problem}");

@@ -86,7 +86,7 @@ fn unknown_commands_are_enotty(q: &Queue) {
     writer.write_all(b"x");
     let other_size = uapi::IOC_INFO + (8 << 16);
     let other_direction = uapi::IOC_INFO ^ (1 << 30);
-    let other_number = uapi::IOC_RESET_COUNTERS + 1;
+    let other_number = uapi::IOC_RESET_COUNTERS + 100;
     for request in [
         0,
         1,

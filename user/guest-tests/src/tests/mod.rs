@@ -7,19 +7,24 @@ mod bad_input;
 mod broken_pipe;
 mod compat;
 mod epoll;
+mod fasync;
 mod flags;
+mod herd;
 mod ioctl;
 mod lessons;
 mod lifetime;
+mod limits;
 mod module;
 mod open;
 mod packet;
+mod pair;
 mod poll;
 mod read;
 mod reopen;
 mod resize;
 mod seek;
 mod splice;
+mod timeout;
 mod transfer;
 mod uring;
 mod wakeups;
@@ -30,6 +35,7 @@ use crate::harness::Test;
 /// All tables, in the order in which they run.
 pub const SECTIONS: &[&[Test]] = &[
     open::TESTS,
+    pair::TESTS,
     reopen::TESTS,
     lifetime::TESTS,
     flags::TESTS,
@@ -40,8 +46,12 @@ pub const SECTIONS: &[&[Test]] = &[
     epoll::TESTS,
     uring::TESTS,
     wakeups::TESTS,
+    herd::TESTS,
+    fasync::TESTS,
+    timeout::TESTS,
     ioctl::TESTS,
     resize::TESTS,
+    limits::TESTS,
     compat::TESTS,
     packet::TESTS,
     splice::TESTS,

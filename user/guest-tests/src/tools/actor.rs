@@ -95,7 +95,13 @@ impl<T: Send + 'static> Actor<T> {
     /// Waits for the end of the part and returns its result.
     #[track_caller]
     pub fn join(self) -> T {
-        self.wait_until("done", || self.is_done());
+        self.join_within(STEP)
+    }
+
+    /// The same for a part that takes longer than a step: this long, on a fast kernel.
+    #[track_caller]
+    pub fn join_within(self, limit: Duration) -> T {
+        self.wait_for("done", limit, || self.is_done());
         match self.handle.join() {
             Ok(result) => result,
             Err(_) => unreachable!("a panic ends the process"),
@@ -104,7 +110,12 @@ impl<T: Send + 'static> Actor<T> {
 
     #[track_caller]
     fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
-        let deadline = Instant::now() + patience(STEP);
+        self.wait_for(what, STEP, is_so);
+    }
+
+    #[track_caller]
+    fn wait_for(&self, what: &str, limit: Duration, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + patience(limit);
         while !is_so() {
             assert!(
                 Instant::now() < deadline,

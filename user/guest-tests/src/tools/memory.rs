@@ -128,6 +128,18 @@ impl Mapping {
         }
     }
 
+    /// Changes what may be done with all pages.
+    pub fn protect(&self, page: Page) {
+        let protection = match page {
+            Page::Open => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            Page::ReadOnly => ProtFlags::PROT_READ,
+            Page::Forbidden => ProtFlags::PROT_NONE,
+        };
+        let start = std::ptr::NonNull::new(self.start).expect("a mapping is not at 0");
+        // SAFETY: the pages of the mapping, to which there are no references.
+        unsafe { mprotect(start.cast(), self.len, protection) }.expect("mprotect");
+    }
+
     /// All pages.
     pub fn all(&self) -> Span {
         self.span(0, self.len)

@@ -5,7 +5,9 @@
 
 pub mod actor;
 pub mod bytes;
+pub mod cgroup;
 pub mod compat;
+pub mod descriptors;
 pub mod end;
 pub mod expect;
 pub mod memory;
@@ -17,6 +19,7 @@ pub mod private;
 pub mod process;
 pub mod raw;
 pub mod schedule;
+pub mod sigio;
 pub mod signals;
 pub mod subject;
 pub mod uring;

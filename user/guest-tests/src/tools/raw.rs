@@ -128,6 +128,13 @@ pub fn splice_at(
     Errno::result(result).map(|len| len as usize)
 }
 
+/// pipe2(2) with the array of descriptors somewhere else, where it cannot be.
+pub fn pipe2_at(descriptors: Span) -> nix::Result<()> {
+    // SAFETY: the kernel writes to a `Span`, and checks what it is.
+    let result = unsafe { libc::pipe2(descriptors.pointer().cast(), libc::O_CLOEXEC) };
+    Errno::result(result).map(drop)
+}
+
 /// ioctl(2) with an address.
 pub fn ioctl_at(fd: BorrowedFd, request: u32, argument: Span) -> nix::Result<i32> {
     // SAFETY: the kernel may read and write a `Span`, and checks what it is.

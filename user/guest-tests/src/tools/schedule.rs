@@ -10,12 +10,23 @@ use nix::unistd::Pid;
 /// The calling thread.
 const SELF: Pid = Pid::from_raw(0);
 
+/// The processors that this thread may use, two at most: more only slow the test down.
+pub fn processors() -> Vec<usize> {
+    let all = sched_getaffinity(SELF).expect("sched_getaffinity");
+    let may_use = |processor: &usize| all.is_set(*processor).unwrap_or(false);
+    (0..CpuSet::count()).filter(may_use).take(2).collect()
+}
+
 /// Runs `part` on one processor, and with it all threads that it starts.
 pub fn on_one_processor<T>(part: impl FnOnce() -> T) -> T {
+    on_processor(sched_getcpu().expect("getcpu"), part)
+}
+
+/// The same on this one.
+pub fn on_processor<T>(processor: usize, part: impl FnOnce() -> T) -> T {
     let all = sched_getaffinity(SELF).expect("sched_getaffinity");
     let mut one = CpuSet::new();
-    one.set(sched_getcpu().expect("getcpu"))
-        .expect("the set holds every processor");
+    one.set(processor).expect("the set holds every processor");
     sched_setaffinity(SELF, &one).expect("sched_setaffinity");
     let result = part();
     sched_setaffinity(SELF, &all).expect("sched_setaffinity");
