@@ -6,6 +6,7 @@
 //! through the library `kpipe`; what the verbs share stands below the line.
 
 mod bench;
+mod conformance;
 mod demo;
 mod exec;
 mod recv;
@@ -46,7 +47,7 @@ enum Verb {
     Stat(stat::Args),
     Set(set::Args),
     Bench(bench::Args),
-    Exec(exec::Args),
+    Conformance(conformance::Args),
 }
 
 fn main() -> ExitCode {
@@ -58,8 +59,7 @@ fn main() -> ExitCode {
         Verb::Stat(args) => stat::run(&args),
         Verb::Set(args) => set::run(&args),
         Verb::Bench(args) => bench::run(&args),
-        // The exit status is that of another program.
-        Verb::Exec(args) => return exec::run(&args),
+        Verb::Conformance(args) => conformance::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

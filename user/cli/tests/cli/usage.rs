@@ -56,6 +56,17 @@ fn without_the_module_every_verb_says_how_to_load_it() {
 }
 
 #[test]
+fn conformance_says_where_its_facts_are() {
+    let place = Place::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kpipe"));
+    command
+        .arg("conformance")
+        .env("PATH", place.path("nowhere"));
+    let output = command.output().expect("kpipe runs");
+    assert_fails(&output, 1, &["kpipe-tests", "PATH", "qemu/vm"]);
+}
+
+#[test]
 fn wrong_usage_is_2() {
     let place = Place::new();
     let wrong: [&[&str]; 11] = [
