@@ -62,6 +62,7 @@ pub fn reap_group(group: Pid, problems: &mut Vec<String>) {
 /// How things were before a test.
 pub struct Before {
     module: Option<Module>,
+    references: Option<u64>,
 }
 
 impl Before {
@@ -69,6 +70,7 @@ impl Before {
     pub fn look() -> Self {
         Self {
             module: Module::loaded(),
+            references: Module::references(),
         }
     }
 
@@ -88,6 +90,18 @@ impl Before {
                     "cannot load the module as it was before: {problem}"
                 ));
             }
+        }
+        // Each open file of the module counts, also those of queues without a name.
+        let deadline = Instant::now() + patience(GRACE);
+        while Module::references() != self.references {
+            if Instant::now() > deadline {
+                let (now, before) = (Module::references(), self.references);
+                problems.push(format!(
+                    "references to the module: {now:?}, before {before:?}"
+                ));
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

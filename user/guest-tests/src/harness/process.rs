@@ -87,8 +87,9 @@ impl TestProcess {
             }
         }
         aftermath::reap_group(self.group, problems);
-        fs::remove_dir_all(&self.directory)
-            .map_err(|e| format!("{}: {e}", self.directory.display()))?;
+        if let Err(e) = fs::remove_dir_all(&self.directory) {
+            problems.push(format!("{}: {e}", self.directory.display()));
+        }
         self.printed()
             .map_err(|e| format!("output of the test: {e}"))
     }

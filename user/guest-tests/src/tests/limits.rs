@@ -188,8 +188,10 @@ fn queued_bytes_are_charged_to_the_memory_cgroup(q: &Queue) {
     let (reader, writer) = q.pair_of(BYTES);
     expect("bytes that fill it", writer.fill(), BYTES);
     let taken = cgroup.charged().saturating_sub(before);
+    // Charges are made ahead, for 64 pages at a time and for each processor (mm/memcontrol.c).
+    const AHEAD: usize = 1 << 20;
     assert!(
-        taken as usize >= BYTES,
+        taken as usize >= BYTES - AHEAD,
         "{taken} bytes charged for {BYTES} (in {})",
         cgroup.root().display()
     );

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{mount, umount, MsFlags};
+use nix::sched::{unshare, CloneFlags};
 use nix::unistd::Pid;
 
 /// Can this kernel do it?
@@ -29,11 +30,16 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Mounts the hierarchy at `root`, a directory to be made, and makes a cgroup in it.
+    /// Mounts the hierarchy at `root`, a directory to be made, and makes a cgroup in it. Nobody
+    /// else sees the mount, and it ends with this process at the latest.
     pub fn new(root: PathBuf) -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace; these tests run as root");
+        let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+        let none = None::<&str>;
+        mount(none, "/", none, private, none).expect("private mounts");
         fs::create_dir(&root).expect("mkdir");
         let kind = Some("cgroup2");
-        mount(kind, &root, kind, MsFlags::empty(), None::<&str>).expect("mount cgroup2");
+        mount(kind, &root, kind, MsFlags::empty(), none).expect("mount cgroup2");
         fs::write(root.join("cgroup.subtree_control"), "+memory").expect("enable the controller");
         let path = root.join(format!("kpipe-test-{}", std::process::id()));
         fs::create_dir(&path).expect("mkdir of the cgroup");

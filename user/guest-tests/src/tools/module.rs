@@ -41,6 +41,12 @@ impl Module {
         })
     }
 
+    /// Who uses it now: open files, above all.
+    pub fn references() -> Option<u64> {
+        let text = fs::read_to_string("/sys/module/kpipe/refcnt").ok()?;
+        text.trim().parse().ok()
+    }
+
     /// Removes whatever module there is, and loads it with these parameters.
     pub fn restore(self) -> Result<(), String> {
         let Self {
