@@ -160,29 +160,54 @@ fn tries(q: &Queue) -> u64 {
     amount(tries) as u64
 }
 
-/// What two sleepers have done.
+/// What two sleepers have done, of what they were woken for.
 #[derive(Default)]
 struct Tally {
+    begun: AtomicU64,
     done: AtomicU64,
     interrupted: AtomicU64,
 }
 
 impl Tally {
     /// Counts the results of `call` until it gives 0 or fails with EPIPE.
+    ///
+    /// Who was interrupted leaves what is there to the other one: taking it would hide that the other
+    /// was not told.
     fn count(&self, call: impl Fn() -> nix::Result<usize>) {
         loop {
             match call() {
                 Ok(0) | Err(Errno::EPIPE) => return,
-                Ok(_) => self.done.fetch_add(1, Ordering::SeqCst),
-                Err(Errno::EINTR) => self.interrupted.fetch_add(1, Ordering::SeqCst),
+                Ok(_) => {
+                    self.done.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(Errno::EINTR) => {
+                    self.interrupted.fetch_add(1, Ordering::SeqCst);
+                    self.wait_for_the_other();
+                }
                 Err(e) => panic!("{e}"),
             };
+        }
+    }
+
+    /// Until all that was begun is done.
+    fn wait_for_the_other(&self) {
+        let deadline = Instant::now() + patience(Duration::from_secs(5));
+        loop {
+            let begun = self.begun.load(Ordering::SeqCst);
+            if self.done.load(Ordering::SeqCst) >= begun {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "try {begun}: what is there reaches nobody; a wakeup was lost"
+            );
+            std::thread::yield_now();
         }
     }
 }
 
 /// Two sleepers in `call` on `end`, all on one processor. Each try wakes one by the other end, and
-/// signals the first at once, before either can run. If the signalled one swallowed the wakeup, the
+/// signals the first at once (or in the other order), before either can run. If the signalled one swallowed the wakeup, the
 /// other would sleep on beside what is there for it, and the try would never be done.
 fn signal_and_wake(
     processor: usize,
@@ -197,10 +222,16 @@ fn signal_and_wake(
             Actor::start(name, move || tally.count(|| call(&end)))
         });
         let before: u64 = sleepers.iter().map(Actor::sleeps).sum();
-        for done in 1..=tries {
-            wake(&other_end);
-            sleepers[0].signal(INTERRUPT);
-            wait_for_try(&tally, done);
+        for begun in 1..=tries {
+            tally.begun.store(begun, Ordering::SeqCst);
+            if begun % 2 == 0 {
+                wake(&other_end);
+                sleepers[0].signal(INTERRUPT);
+            } else {
+                sleepers[0].signal(INTERRUPT);
+                wake(&other_end);
+            }
+            tally.wait_for_the_other();
         }
         let sleeps = sleepers.iter().map(Actor::sleeps).sum::<u64>() - before;
         other_end.close();
@@ -216,17 +247,6 @@ fn signal_and_wake(
             "{interrupted} EINTR in {tries} tries"
         );
     });
-}
-
-fn wait_for_try(tally: &Tally, done: u64) {
-    let deadline = Instant::now() + patience(Duration::from_secs(5));
-    while tally.done.load(Ordering::SeqCst) < done {
-        std::thread::yield_now();
-        assert!(
-            Instant::now() < deadline,
-            "try {done}: what is there reaches nobody; a wakeup was lost"
-        );
-    }
 }
 
 /// Shares the tries among the processors, each with a queue of its own.
