@@ -187,13 +187,17 @@ fn facts(sections: &'static [&'static [Test]]) -> impl Iterator<Item = (Heading,
     })
 }
 
+/// One text for each subject, padded.
+fn in_columns(texts: impl Iterator<Item = String>) -> String {
+    let padded = texts.zip(WIDTHS);
+    padded.fold(String::new(), |line, (text, width)| {
+        line + &format!("{text:width$}")
+    })
+}
+
 fn print_row(test: &Test, cells: &[(Subject, Cell)]) {
-    let cells: String = cells
-        .iter()
-        .zip(WIDTHS)
-        .map(|((_, cell), width)| format!("{:width$}", cell.mark()))
-        .collect();
-    println!("{cells}{}", test.sentence());
+    let marks = in_columns(cells.iter().map(|(_, cell)| cell.mark()));
+    println!("{marks}{}", test.sentence());
 }
 
 impl Heading {
@@ -202,8 +206,7 @@ impl Heading {
         static LAST: Mutex<(&str, &str)> = Mutex::new(("", ""));
         let mut last = LAST.lock().expect("nobody panics with this lock");
         if last.0 != self.title {
-            let subjects = Subject::ALL.into_iter().zip(WIDTHS);
-            let head: String = subjects.map(|(s, width)| format!("{s:width$}")).collect();
+            let head = in_columns(Subject::ALL.iter().map(Subject::to_string));
             println!("\n== {} ==\n{head}", self.title);
         }
         if *last != (self.title, self.sentence) {

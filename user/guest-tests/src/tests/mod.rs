@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod broken_pipe;
+mod clone_node;
 mod compat;
 mod epoll;
 mod fasync;
@@ -17,6 +18,7 @@ mod limits;
 mod module;
 mod open;
 mod packet;
+mod packet_mode;
 mod pair;
 mod poll;
 mod read;
@@ -36,6 +38,7 @@ use crate::harness::Test;
 pub const SECTIONS: &[&[Test]] = &[
     open::TESTS,
     pair::TESTS,
+    clone_node::TESTS,
     reopen::TESTS,
     lifetime::TESTS,
     flags::TESTS,
@@ -54,6 +57,7 @@ pub const SECTIONS: &[&[Test]] = &[
     limits::TESTS,
     compat::TESTS,
     packet::TESTS,
+    packet_mode::TESTS,
     splice::TESTS,
     seek::TESTS,
     bad_input::TESTS,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-//! Packets: one write is one packet. `O_DIRECT` in pipe(2), `PIPE_BUF_FLAG_PACKET` in fs/pipe.c.
+//! Packets: one write is one packet. `O_DIRECT` in pipe(2), `PIPE_BUF_FLAG_PACKET` in fs/pipe.c. The
+//! mode of a whole queue is in `packet_mode.rs`.
 
 use std::os::fd::AsFd;
 
@@ -9,7 +10,7 @@ use nix::poll::PollFlags;
 
 use crate::tools::memory::{Mapping, Page, Span};
 use crate::tools::prelude::*;
-use crate::tools::{private, raw};
+use crate::tools::raw;
 
 /// The table.
 pub const TESTS: &[Test] = &[
@@ -45,11 +46,6 @@ pub const TESTS: &[Test] = &[
     each!(a_packet_waits_for_room_and_comes_whole),
     each!(queued_packets_survive_growing),
     each!(packets_before_eof_are_read_first),
-    says("The mode of a queue makes every write a packet, by IOC_SET_MODE."),
-    ours!(the_mode_makes_every_write_a_packet),
-    ours!(the_mode_may_be_set_back_and_keeps_what_is_queued),
-    ours!(other_modes_are_einval),
-    private!(a_pair_may_be_made_for_packets),
 ];
 
 /// A queue whose writer writes packets.
@@ -375,56 +371,4 @@ fn packets_before_eof_are_read_first(q: &Queue) {
     for wanted in ["ab", "cd", "", ""] {
         expect("read", reader.read(100), Ok(wanted.into()));
     }
-}
-
-fn set_mode(end: &End, mode: usize) -> nix::Result<i32> {
-    raw::ioctl_value(end.as_fd(), private::IOC_SET_MODE, mode)
-}
-
-fn the_mode_makes_every_write_a_packet(q: &Queue) {
-    let (reader, writer) = q.first_pair();
-    let other = writer.reopen(OFlag::O_WRONLY).expect("open");
-    expect("IOC_SET_MODE on the read end", set_mode(&reader, 1), Ok(0));
-    expect("mode", private::mode(&writer), 1);
-    writer.write_all(b"ab");
-    other.write_all(b"cd");
-    expect("short read", reader.read(1), Ok(b"a".to_vec()));
-    expect("read", reader.read(100), Ok(b"cd".to_vec()));
-    expect("IOC_SET_MODE", set_mode(&reader, 0), Ok(0));
-}
-
-fn the_mode_may_be_set_back_and_keeps_what_is_queued(q: &Queue) {
-    let (reader, writer) = q.first_pair();
-    expect("IOC_SET_MODE 1", set_mode(&writer, 1), Ok(0));
-    writer.write_all(b"ab");
-    writer.write_all(b"cd");
-    expect("IOC_SET_MODE 0", set_mode(&writer, 0), Ok(0));
-    expect("mode", private::mode(&writer), 0);
-    writer.write_all(b"ef");
-    writer.write_all(b"gh");
-    for wanted in ["ab", "cd", "efgh"] {
-        expect("read", reader.read(100), Ok(wanted.into()));
-    }
-}
-
-fn other_modes_are_einval(q: &Queue) {
-    let (reader, writer) = q.first_pair();
-    for mode in [2, 3, 4096] {
-        expect("IOC_SET_MODE", set_mode(&writer, mode), Err(Errno::EINVAL));
-    }
-    expect("mode", private::mode(&writer), 0);
-    writer.write_all(b"ab");
-    writer.write_all(b"cd");
-    expect("read", reader.read(100), Ok(b"abcd".to_vec()));
-}
-
-fn a_pair_may_be_made_for_packets(_: &Queue) {
-    let mut arguments = private::arguments(OFlag::empty());
-    arguments.mode = 1;
-    let ends = private::ask(private::handle().as_fd(), &mut arguments);
-    let (reader, writer) = ends.expect("IOC_PAIR with mode 1");
-    expect("mode", private::mode(&reader), 1);
-    writer.write_all(b"ab");
-    writer.write_all(b"cd");
-    expect("read", reader.read(100), Ok(b"ab".to_vec()));
 }
