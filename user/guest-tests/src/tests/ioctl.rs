@@ -33,7 +33,7 @@ pub const TESTS: &[Test] = &[
     ours!(counters_of_queues_are_separate),
     says("Structures carry their size and reserved fields; reserved non-zero is EINVAL."),
     ours!(info_of_another_size_is_einval),
-    ours!(info_with_a_reserved_field_set_is_einval),
+    ours!(info_with_a_mode_set_is_einval),
     ours!(reset_with_an_argument_is_einval),
     ours!(info_leaves_no_byte_unwritten),
     says("fdinfo."),

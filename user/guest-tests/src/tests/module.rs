@@ -3,6 +3,7 @@
 //! The module itself: loading, parameters, unloading. The harness loads it again as it was after
 //! each of these tests.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use kpipe_abi::uapi;
@@ -11,7 +12,9 @@ use nix::sys::stat::{major, minor};
 use crate::harness::amount;
 use crate::tools::module::{load, traces, unload};
 use crate::tools::prelude::*;
+use crate::tools::process::{become_ordinary_user, Process};
 use crate::tools::subject::{device_path, device_paths, observe};
+use crate::tools::{descriptors, private};
 
 /// The table.
 pub const TESTS: &[Test] = &[
@@ -43,9 +46,14 @@ pub const TESTS: &[Test] = &[
         "kpipe: `-1' invalid for parameter `queues'",
         "kpipe: `many' invalid for parameter `queues'",
     ]),
+    says("The soft limit on the queue memory of a user is a parameter; 0 is none."),
+    plain!(queues_get_the_soft_limit_of_the_parameter),
+    plain!(a_soft_limit_of_0_is_none),
     says("rmmod is refused while a descriptor is open and otherwise frees everything."),
     plain!(rmmod_is_refused_while_a_descriptor_is_open),
     plain!(rmmod_is_refused_while_an_open_waits),
+    plain!(rmmod_is_refused_while_a_private_queue_is_open),
+    plain!(rmmod_and_a_path_to_a_private_queue_do_not_harm_each_other),
     plain!(rmmod_leaves_nothing_behind),
     plain!(the_module_can_be_loaded_and_removed_many_times).deadline_secs(30),
     plain!(loading_and_removing_race_with_open).deadline_secs(30),
@@ -216,6 +224,77 @@ fn rmmod_is_refused_while_an_open_waits() {
     queue.must_open(OFlag::O_WRONLY).close();
     expect("open", part.join(), Ok(()));
     expect("rmmod after it", unload(), Ok(()));
+}
+
+fn rmmod_is_refused_while_a_private_queue_is_open() {
+    let (reader, writer) = private::pair(OFlag::O_CLOEXEC);
+    expect("rmmod", unload(), Err(Errno::EWOULDBLOCK));
+    reader.close();
+    expect("rmmod with one end left", unload(), Err(Errno::EWOULDBLOCK));
+    writer.close();
+    let handle = private::handle();
+    expect("rmmod with a handle", unload(), Err(Errno::EWOULDBLOCK));
+    handle.close();
+    expect("rmmod with nothing left", unload(), Ok(()));
+}
+
+/// What `O_PATH` opens is no end and no use of the module, but it keeps the inode.
+fn rmmod_and_a_path_to_a_private_queue_do_not_harm_each_other() {
+    let (reader, writer) = private::pair(OFlag::O_CLOEXEC);
+    writer.write_all(b"never read");
+    let path = reader.reopen(OFlag::O_PATH).expect("open with O_PATH");
+    drop((reader, writer));
+    let removed = unload();
+    assert!(
+        matches!(removed, Ok(()) | Err(Errno::EWOULDBLOCK)),
+        "rmmod with a path: {removed:?}"
+    );
+    let again = path.reopen(OFlag::O_RDWR);
+    if removed.is_ok() {
+        assert!(again.is_err(), "opened without the module: {again:?}");
+    }
+    drop(again);
+    path.close();
+    if removed.is_err() {
+        expect("rmmod without it", unload(), Ok(()));
+    }
+}
+
+/// Queues that an ordinary user gets one after the other, by their capacity.
+fn capacities_of_an_ordinary_user(queues: usize) {
+    let handle = private::handle();
+    Process::start("ordinary user", move || {
+        become_ordinary_user();
+        let mut all = vec![];
+        for _ in 0..queues {
+            let mut arguments = private::arguments(OFlag::O_CLOEXEC);
+            all.push(private::ask(handle.as_fd(), &mut arguments).expect("IOC_PAIR"));
+        }
+        let (small, default) = (8192, uapi::DEFAULT_CAPACITY_BYTES as usize);
+        for (n, (reader, _)) in all.iter().enumerate() {
+            let wanted = if queues == MANY || n < 2 {
+                default
+            } else {
+                small
+            };
+            expect(&format!("capacity of queue {n}"), reader.capacity(), wanted);
+        }
+    })
+    .wait_success();
+}
+
+/// More than the default limit allows at the default capacity.
+const MANY: usize = 1100;
+
+fn queues_get_the_soft_limit_of_the_parameter() {
+    reload("queues=1 user_soft_limit=131072");
+    capacities_of_an_ordinary_user(4);
+}
+
+fn a_soft_limit_of_0_is_none() {
+    reload("queues=1 user_soft_limit=0");
+    descriptors::limit(4 * MANY as u64);
+    capacities_of_an_ordinary_user(MANY);
 }
 
 fn rmmod_leaves_nothing_behind() {

@@ -103,5 +103,5 @@ pub fn timeouts(fd: BorrowedFd, request: u32, timeouts: &mut Timeouts) -> nix::R
 /// The mode that [`IOC_SET_MODE`] set, as `IOC_INFO` tells it.
 #[track_caller]
 pub fn mode(end: &End) -> u32 {
-    end.info().reserved
+    end.info().mode
 }
