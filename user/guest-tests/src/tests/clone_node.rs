@@ -235,7 +235,7 @@ fn each_open_of_the_clone_node_is_another_queue(_: &Queue) {
     first.write_all(b"to myself");
     expect("queued in the other", second.queued(), 0);
     expect("read", first.read(100), Ok(b"to myself".to_vec()));
-    expect("index", first.info().index, u32::MAX);
+    expect("index", first.info().index, uapi::PRIVATE_INDEX);
 }
 
 fn a_handle_is_no_queue(_: &Queue) {
@@ -248,7 +248,7 @@ fn info_tells_the_private_index(q: &Queue) {
     let (reader, writer) = q.first_pair();
     writer.write_all(b"abc");
     let info = reader.info();
-    expect("index", info.index, u32::MAX);
+    expect("index", info.index, uapi::PRIVATE_INDEX);
     expect("version", info.version, uapi::VERSION);
     expect("readers, writers", (info.readers, info.writers), (1, 1));
     expect("queued", info.queued_bytes, 3);

@@ -6,40 +6,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use kpipe_abi::uapi;
+pub use kpipe_abi::uapi::{
+    Pair, Timeouts, IOC_GET_TIMEOUTS, IOC_PAIR, IOC_SET_MODE, IOC_SET_TIMEOUTS,
+};
 use nix::errno::Errno;
 use nix::fcntl::{open, OFlag};
 use nix::libc;
 use nix::sys::stat::Mode as FileMode;
 
 use super::end::End;
-
-/// `struct kpipe_pair`
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pair {
-    pub size: u32,
-    pub flags: u32,
-    pub capacity_bytes: u64,
-    pub mode: u32,
-    pub reserved: u32,
-    pub read_fd: i32,
-    pub write_fd: i32,
-}
-
-/// `struct kpipe_timeouts`
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    pub size: u32,
-    pub reserved: u32,
-    pub read_ns: u64,
-    pub write_ns: u64,
-}
-
-pub const IOC_PAIR: u32 = 0xC020_BE04;
-pub const IOC_SET_MODE: u32 = 0xBE05;
-pub const IOC_SET_TIMEOUTS: u32 = 0x4018_BE06;
-pub const IOC_GET_TIMEOUTS: u32 = 0xC018_BE07;
 
 /// `/dev/kpipe`, each open of which gives a private queue.
 pub fn clone_node() -> PathBuf {
