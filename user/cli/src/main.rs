@@ -48,6 +48,7 @@ enum Verb {
     Set(set::Args),
     Bench(bench::Args),
     Conformance(conformance::Args),
+    Exec(exec::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +61,8 @@ fn main() -> ExitCode {
         Verb::Set(args) => set::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Conformance(args) => conformance::run(&args),
+        // The exit status is that of another program.
+        Verb::Exec(args) => return exec::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
