@@ -25,29 +25,16 @@ impl Pipe {
         if to.is_empty() {
             return Ok(0);
         }
-        let result = self.take_or_wait(request, Deadline::after(timeout_ns), to);
-        if !matches!(result, Err(ERESTARTSYS | EINTR)) {
-            self.room_listeners.notify(Event::Room);
-        }
-        result
-    }
-
-    #[inline(always)] // It has one caller, and is the way of every byte.
-    fn take_or_wait(
-        &self,
-        request: Request<'_>,
-        mut deadline: Deadline,
-        to: &mut IovIterDest<'_>,
-    ) -> Result<usize> {
+        let mut deadline = Deadline::after(timeout_ns);
         let mut was_woken = false;
-        loop {
+        let result = loop {
             let side = self.ring.lock_read();
             // Writers first, data second: see `read_state`.
             let writers = self.partners.writers();
             match ends::read_state(writers, side.queued_bytes()) {
-                ReadState::Data => return self.take(side, to, was_woken),
-                ReadState::Eof => return Ok(0),
-                ReadState::Empty if request.wait() == Wait::Never => return Err(EAGAIN),
+                ReadState::Data => break self.take(side, to, was_woken),
+                ReadState::Eof => break Ok(0),
+                ReadState::Empty if request.wait() == Wait::Never => break Err(EAGAIN),
                 ReadState::Empty => drop(side),
             }
             match self
@@ -55,11 +42,13 @@ impl Pipe {
                 .sleep(&mut deadline, || self.is_worth_reading())
             {
                 Sleep::Interrupted => return Err(deadline.interrupted()),
-                Sleep::TimedOut => return Err(EAGAIN),
+                Sleep::TimedOut => break Err(EAGAIN),
                 Sleep::Woken => was_woken = true,
                 Sleep::NotNeeded => {}
             }
-        }
+        };
+        self.room_listeners.notify(Event::Room);
+        result
     }
 
     /// What a reader waits for: anything but [`ReadState::Empty`].

@@ -126,7 +126,7 @@ impl Ring {
                 let room_bytes = capacity_bytes.saturating_sub(queued_bytes);
                 return Fill {
                     queued_bytes,
-                    room_bytes: self.data_room_bytes(room_bytes),
+                    room_bytes: data_room_bytes(self.is_framed(), room_bytes),
                 };
             }
             head = again;
@@ -177,21 +177,6 @@ impl Ring {
         self.is_framed.load(Relaxed)
     }
 
-    /// Data that fits into `room_bytes` of the ring in one piece.
-    #[inline(always)]
-    fn data_room_bytes(&self, room_bytes: usize) -> usize {
-        // Out of line: rings of records are rare, and this is the way of every byte.
-        #[cold]
-        fn in_records(room_bytes: usize) -> usize {
-            packet::data_room_bytes(room_bytes)
-        }
-        if self.is_framed() {
-            in_records(room_bytes)
-        } else {
-            room_bytes
-        }
-    }
-
     /// Bytes of data in the ring, without headers. May sleep.
     pub fn data_bytes(&self) -> usize {
         if !self.is_framed() {
@@ -231,5 +216,20 @@ impl Ring {
             start: memory.start,
             capacity_bytes: memory.capacity_bytes,
         }
+    }
+}
+
+/// Data that fits into `room_bytes` of a ring in one piece.
+#[inline(always)]
+fn data_room_bytes(is_framed: bool, room_bytes: usize) -> usize {
+    // Out of line: rings of records are rare, and this is the way of every byte.
+    #[cold]
+    fn in_records(room_bytes: usize) -> usize {
+        packet::data_room_bytes(room_bytes)
+    }
+    if is_framed {
+        in_records(room_bytes)
+    } else {
+        room_bytes
     }
 }

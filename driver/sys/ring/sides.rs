@@ -2,7 +2,7 @@
 
 //! The two sides of a [`Ring`], locked: copying to and from user memory.
 
-use super::{ReadSide, Ring, WriteSide};
+use super::{data_room_bytes, ReadSide, Ring, WriteSide};
 use crate::model::packet::{Kind, Record, HEADER_BYTES};
 use crate::model::ring;
 use crate::sys::atomic::{Acquire, Relaxed, Release};
@@ -32,12 +32,13 @@ impl Ring {
         // `tail` is acquired: the reader is done with the bytes before it.
         let tail = self.tail.load(Acquire);
         let room_bytes = ring::room_bytes(self.head.load(Relaxed), tail, place.capacity_bytes);
+        let is_framed = self.is_framed();
         WriteGuard {
             ring: self,
             side,
             place,
-            is_framed: self.is_framed(),
-            room_bytes: self.data_room_bytes(room_bytes),
+            is_framed,
+            room_bytes: data_room_bytes(is_framed, room_bytes),
             staged_bytes: 0,
         }
     }
@@ -71,8 +72,8 @@ impl ReadGuard<'_> {
 
     /// Bytes of data that fit, with a `head` as new as can be. A writer may fill them at once.
     pub fn room_bytes(&self) -> usize {
-        self.ring
-            .data_room_bytes(self.place.capacity_bytes - self.queued_bytes())
+        let room_bytes = self.place.capacity_bytes - self.queued_bytes();
+        data_room_bytes(self.ring.is_framed(), room_bytes)
     }
 
     /// Capacity of the ring in bytes.
