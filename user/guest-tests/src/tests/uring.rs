@@ -4,6 +4,7 @@
 
 use nix::poll::PollFlags;
 
+use crate::tools::actor::wait_until;
 use crate::tools::memory::{Mapping, Page};
 use crate::tools::needs;
 use crate::tools::prelude::*;
@@ -155,6 +156,10 @@ fn eof_and_a_broken_pipe_complete_at_once(q: &Queue) {
     expect("read", ring.result(), Ok(0));
     let writer = q.writer();
     reader.close();
+    // The ring may still hold the file of the read that is done.
+    wait_until("the reader is gone", || {
+        writer.readiness().contains(PollFlags::POLLERR)
+    });
     ring.write(&writer, memory.all(), 0);
     expect("write", ring.result(), Err(Errno::EPIPE));
 }
