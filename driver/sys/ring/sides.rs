@@ -87,7 +87,8 @@ impl ReadGuard<'_> {
     #[inline(always)]
     pub fn take(&mut self, to: &mut IovIterDest<'_>, most_bytes: usize) -> Taken {
         if self.ring.is_framed() {
-            return take_record(self.ring, self.place, &mut self.side, to, most_bytes);
+            // SAFETY: The read lock is held, and the memory is that of the ring.
+            return unsafe { take_record(self.ring, self.place, &mut self.side, to, most_bytes) };
         }
         let wanted_bytes = most_bytes.min(self.queued_bytes());
         let tail = self.ring.tail.load(Relaxed);
@@ -109,10 +110,13 @@ impl ReadGuard<'_> {
 /// whole: what does not fit into the user's buffer is discarded, and if the buffer cannot be written the
 /// packet stays.
 ///
-/// A function of its own parts and not of the guard, whose fields can so stay in registers. `side` is
-/// what the read lock of `ring` protects, and `place` its memory.
+/// A function of its own parts and not of the guard, whose fields can so stay in registers.
+///
+/// # Safety
+///
+/// The caller holds the read lock of `ring`, `side` is what that protects, and `place` the memory.
 #[cold]
-fn take_record(
+unsafe fn take_record(
     ring: &Ring,
     place: Place,
     side: &mut ReadSide,
@@ -122,17 +126,17 @@ fn take_record(
     let tail = ring.tail.load(Relaxed);
     let (record, header_bytes) = match side.rest.len_bytes {
         0 if ring.head.load(Acquire) == tail => (Record::default(), 0),
-        // SAFETY: The read lock is held, and a whole record is queued.
-        0 => (
-            Record::of_header(unsafe { place.load_header(tail) }),
-            HEADER_BYTES,
-        ),
+        0 => {
+            // SAFETY: The caller's contract, and a whole record is queued.
+            let header = unsafe { place.load_header(tail) };
+            (Record::of_header(header), HEADER_BYTES)
+        }
         _ => (side.rest, 0),
     };
     let is_packet = record.kind == Kind::Packet;
     let wanted_bytes = most_bytes.min(record.len_bytes);
     let data = ring::advance(tail, header_bytes);
-    // SAFETY: As above: the rest of a record is queued with all its data.
+    // SAFETY: The caller's contract; the rest of a record is queued with all its data.
     let done_bytes = unsafe { place.copy_out(data, wanted_bytes, to) };
     let copied = Copied {
         wanted_bytes,
