@@ -38,6 +38,8 @@ pub const TESTS: &[Test] = &[
     says("A private queue says so."),
     private!(info_tells_the_private_index),
     private!(fdinfo_tells_of_a_private_queue),
+    says("The library makes them too (user/kpipe)."),
+    private!(the_library_gives_pairs_of_every_kind),
 ];
 
 /// `IOC_PAIR` with this must fail, and leave no descriptor and the structure as it was.
@@ -276,4 +278,48 @@ fn fdinfo_tells_of_a_private_queue(q: &Queue) {
             "expected the line {line:?} in:\n{text}"
         );
     }
+}
+
+fn the_library_gives_pairs_of_every_kind(_: &Queue) {
+    use kpipe::{Control, PairOptions, Wait};
+    use std::io::{ErrorKind, Read, Write};
+    use std::time::Duration;
+
+    let options = PairOptions {
+        capacity_bytes: Some(20_000),
+        wait: Wait::Never,
+        mode: kpipe::Mode::Packet,
+    };
+    let (mut reader, mut writer) = options.open().expect("a pair");
+    let info = reader.info().expect("information");
+    expect(
+        "index, capacity and mode",
+        (info.index, info.capacity_bytes, info.mode),
+        (kpipe::PRIVATE_INDEX, 32768, uapi::MODE_PACKET),
+    );
+    writer.write_all(b"one").expect("a packet");
+    writer.write_all(b"two").expect("a packet");
+    let mut two = [0; 2];
+    expect("a short read", reader.read(&mut two).ok(), Some(2));
+    let mut all = [0; 10];
+    expect("the next packet", reader.read(&mut all).ok(), Some(3));
+    expect_bytes("its bytes", &all[..3], b"two");
+    let empty = reader.read(&mut all).map_err(|error| error.kind());
+    expect("when empty", empty, Err(ErrorKind::WouldBlock));
+
+    let (mut reader, _writer) = PairOptions::default().open().expect("a pair");
+    let limits = (Some(Duration::from_millis(1)), None);
+    reader.set_timeouts(limits.0, limits.1).expect("limits");
+    expect("the limits", reader.timeouts().ok(), Some(limits));
+    let late = reader.read(&mut all).map_err(|error| error.kind());
+    expect("a read with a limit", late, Err(ErrorKind::WouldBlock));
+    let too_large = PairOptions {
+        capacity_bytes: Some(u64::MAX),
+        ..options
+    };
+    let refused = too_large.open().map(drop).expect_err("too large");
+    assert!(
+        matches!(refused, kpipe::Error::CapacityTooLarge { .. }),
+        "{refused}"
+    );
 }
