@@ -22,6 +22,7 @@
 //! process of its own and watches it.
 
 mod differences;
+mod differential;
 mod harness;
 mod tests;
 mod tools;
@@ -30,8 +31,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(harness::conformance::ARGUMENT) {
-        return harness::conformance::run(tests::SECTIONS, arguments);
+    match arguments.next().as_deref() {
+        Some(harness::conformance::ARGUMENT) => {
+            harness::conformance::run(tests::SECTIONS, arguments)
+        }
+        Some(differential::SUBCOMMAND) => differential::main(arguments),
+        _ => harness::run_all(tests::SECTIONS),
     }
-    harness::run_all(tests::SECTIONS)
 }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+
+//! What is left out of the comparison, and why: each is a difference that docs/fifo.md lists, or an
+//! outcome that depends on who is quicker on either subject.
+
+use super::model::{Ends, Model};
+use super::op::Action;
+use super::store::Bytes;
+
+/// Why an operation does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exclusion {
+    /// Capacity in slots and in bytes lead to different results, or memory that goes bad in the
+    /// middle of a page does (both rules run in [`super::model`]).
+    Capacity,
+    /// The device wakes the reader after each 16 KiB of a write, a FIFO when the block is in.
+    EarlyWake,
+    /// A read that asks for more than there is, while writers sleep: on the device it may get what they
+    /// write meanwhile, because both copy at the same time.
+    ReadAhead,
+    /// Two sleepers go on at once, and who is quicker decides.
+    Race,
+    /// Somebody polls for what somebody else sleeps for: who is quicker decides.
+    Crowd,
+    /// A sleeping splice is not exclusive on a FIFO; what else sleeps races with it.
+    SpliceSleep,
+}
+
+/// What the reasons look at: before the operation, and after it in the model.
+pub struct View<'a> {
+    /// Open ends before.
+    pub ends: Ends,
+    /// The model before.
+    pub before: &'a Model<Bytes>,
+    /// The model after.
+    pub after: &'a Model<Bytes>,
+    /// Do both rules of capacity lead to the same?
+    pub rules_agree: bool,
+    /// Processes that sleep in poll or epoll_wait.
+    pub pollers: usize,
+    /// Was an edge-triggered watch made in this sequence?
+    pub has_edge_watch: bool,
+    /// The result, if it is known at once.
+    pub value: Option<i64>,
+}
+
+/// Bytes after which the device tells the other side (`PIECE_BYTES` in driver/pipe.rs).
+const PIECE_BYTES: usize = 16384;
+
+/// Why this action cannot be compared now; `None` if it can.
+pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
+    let (readers, writers) = view.before.sleepers();
+    let room = view.before.capacity() - view.before.queued();
+    let falls_asleep = view.after.sleepers() != (readers, writers) && view.value.is_none();
+    match action {
+        _ if !view.rules_agree => Some(Exclusion::Capacity),
+        Action::Write { buffer, .. } => match buffer.len() {
+            _ if falls_asleep && view.pollers > 0 => Some(Exclusion::Crowd),
+            len if readers > 0 && len.min(room) > PIECE_BYTES => Some(Exclusion::EarlyWake),
+            len if readers > 1 && len > room => Some(Exclusion::Race),
+            _ => None,
+        },
+        Action::Read { buffer, .. } => match buffer.len().min(view.before.capacity()) {
+            _ if falls_asleep && view.pollers > 0 => Some(Exclusion::Crowd),
+            len if writers > 0 && len > view.before.queued() => Some(Exclusion::ReadAhead),
+            len if writers > 1 && len > PIECE_BYTES => Some(Exclusion::Race),
+            _ => None,
+        },
+        Action::Poll { wait: true, .. } | Action::Await { wait: true } if readers + writers > 0 => {
+            Some(Exclusion::Crowd)
+        }
+        Action::Resize { .. } if writers > 1 => Some(Exclusion::Race),
+        Action::SpliceOut { nonblock, .. } | Action::SpliceIn { nonblock, .. } => {
+            let may_sleep = view.value.is_none() && !nonblock;
+            (readers + writers > 0 || may_sleep).then_some(Exclusion::SpliceSleep)
+        }
+        _ => None,
+    }
+}

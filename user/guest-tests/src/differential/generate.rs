@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+
+//! Draws a sequence from a seed: the same sequence at every run.
+
+use super::op::{Access, Action, Buffer, Events, Op};
+use crate::tools::bytes::Random;
+
+/// Operations of one sequence. Many of them find nothing to do (no handle yet, a blocked process).
+const OPS: usize = 40;
+
+/// Number `index` of the sequences of a seed.
+pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
+    // Neighbouring numbers must not begin alike (splitmix64's mixing).
+    let mut mixed = seed ^ index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let mut dice = Dice(Random::new((mixed ^ (mixed >> 31)).max(1)));
+    (0..OPS).map(|_| dice.op()).collect()
+}
+
+struct Dice(Random);
+
+impl Dice {
+    fn op(&mut self) -> Op {
+        // The child exists seldom, so it is asked for seldom.
+        let process = *self.one_of(&[0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3]);
+        let action = self.action();
+        Op { process, action }
+    }
+
+    /// The weights: most operations open, write, read and look.
+    fn action(&mut self) -> Action {
+        let handle = self.0.up_to(4) - 1;
+        match self.0.up_to(100) {
+            1..=20 => Action::Open {
+                access: *self.one_of(&[Access::Read, Access::Write, Access::Both]),
+                nonblock: self.is_one_in(2),
+            },
+            21..=27 => Action::Close { handle },
+            28..=30 => Action::Dup { handle },
+            31 => Action::Fork,
+            32 => Action::Exit,
+            33 => Action::Kill,
+            34..=38 => Action::Signal {
+                restart: self.is_one_in(3),
+            },
+            39..=52 => Action::Read {
+                handle,
+                buffer: self.buffer(),
+            },
+            53..=69 => Action::Write {
+                handle,
+                buffer: self.buffer(),
+            },
+            70..=77 => Action::Poll {
+                handle,
+                events: self.events(),
+                wait: self.is_one_in(3),
+            },
+            78..=82 => Action::Watch {
+                handle,
+                events: self.events(),
+                edge: self.is_one_in(2),
+            },
+            83 => Action::Unwatch { handle },
+            84..=89 => Action::Await {
+                wait: self.is_one_in(3),
+            },
+            90..=91 => Action::Queued { handle },
+            92..=93 => Action::Nonblock {
+                handle,
+                on: self.is_one_in(2),
+            },
+            94..=97 => Action::Resize {
+                handle,
+                bytes: *self.one_of(&[0, 1, 4096, 4096, 4096, 4097, 8192, 16384, 65536, 131_072]),
+            },
+            98 => Action::SpliceOut {
+                handle,
+                len: self.len().max(1),
+                nonblock: self.is_one_in(2),
+            },
+            _ => Action::SpliceIn {
+                handle,
+                len: self.len().clamp(1, 65536),
+                nonblock: self.is_one_in(2),
+            },
+        }
+    }
+
+    fn events(&mut self) -> Events {
+        *self.one_of(&[Events::In, Events::Out, Events::Both])
+    }
+
+    fn buffer(&mut self) -> Buffer {
+        let count = if self.is_one_in(6) { 3 } else { 1 };
+        let parts: Vec<usize> = (0..count).map(|_| self.len() / count).collect();
+        let len: usize = parts.iter().sum();
+        let good = self.is_one_in(12).then(|| match self.0.up_to(3) {
+            1 => 0,
+            2 => len / 2 / 4096 * 4096,
+            _ => self.0.up_to(len + 1) - 1,
+        });
+        Buffer { parts, good }
+    }
+
+    /// Pages and what is around their edges, small numbers, and now and then anything.
+    fn len(&mut self) -> usize {
+        const LENGTHS: [usize; 14] = [
+            0, 1, 1, 10, 100, 2048, 4095, 4096, 4096, 4096, 4097, 8192, 16384, 65536,
+        ];
+        match self.0.up_to(10) {
+            1 => self.0.up_to(20_000),
+            2 => self.0.up_to(5000),
+            _ => *self.one_of(&LENGTHS),
+        }
+    }
+
+    fn is_one_in(&mut self, count: usize) -> bool {
+        self.0.up_to(count) == 1
+    }
+
+    fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.0.up_to(choices.len()) - 1]
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+
+//! Random sequences of operations by several processes, on the device and on a FIFO in lockstep:
+//! whatever one of them does, the other must do too.
+//!
+//! ```text
+//! kpipe-tests differential                          10000 sequences
+//! kpipe-tests differential --sequences N --seed S --seconds T
+//! kpipe-tests differential --replay '0:open rw; 0:write 0 100; 0:read 0 4096'
+//! kpipe-tests differential --replay FILE
+//! ```
+//!
+//! The way of a sequence: [`generate`] draws it, [`state`] decides for each [`op`] whether it makes
+//! sense now, [`exclude`] whether the two may differ in it for a known reason ([`model`] and [`store`]
+//! work out its results for that), [`run`] gives it to the processes of both [`side`]s ([`worker`])
+//! and compares. [`shrink`] makes one that differs short.
+
+mod exclude;
+mod generate;
+mod model;
+mod op;
+mod options;
+mod run;
+mod shrink;
+mod side;
+mod state;
+mod store;
+mod worker;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use op::Op;
+use options::Options;
+use run::{Difference, Pair};
+
+/// First argument of the program that means this.
+pub const SUBCOMMAND: &str = "differential";
+
+/// Longest that is spent on shortening a sequence.
+const SHRINK: Duration = Duration::from_secs(60);
+
+/// The subcommand.
+pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let options = match Options::parse(arguments) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("kpipe-tests {SUBCOMMAND}: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let directory = std::env::temp_dir();
+    let result = match &options.replay {
+        Some(ops) => replay(&directory, ops),
+        None => many(&directory, &options),
+    };
+    match result {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(report) => {
+            eprintln!("{report}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn replay(directory: &Path, ops: &[Op]) -> Result<String, String> {
+    let mut pair = Pair::start(directory);
+    match pair.run(ops) {
+        Ok(()) => Ok(format!("no difference in {} steps", pair.counts.steps)),
+        Err(difference) => Err(difference.report),
+    }
+}
+
+/// Runs sequences until one differs. `Ok` is a summary, `Err` the shortened sequence.
+pub fn many(directory: &Path, options: &Options) -> Result<String, String> {
+    let mut pair = Pair::start(directory);
+    let start = Instant::now();
+    let mut shown = start;
+    let mut done = 0;
+    while done < options.sequences && start.elapsed() < options.limit {
+        let ops = generate::sequence(options.seed, done);
+        if let Err(difference) = pair.run(&ops) {
+            return Err(explain(&mut pair, options.seed, done, ops, difference));
+        }
+        done += 1;
+        if options.shows_progress && shown.elapsed() > Duration::from_secs(5) {
+            shown = Instant::now();
+            eprintln!("{done} sequences, {:.0?}", start.elapsed());
+        }
+    }
+    let elapsed = start.elapsed();
+    let counts = &pair.counts;
+    Ok(format!(
+        "{done} sequences of seed {}: no difference in {} steps ({} of them slept), {:.2?} each\n\
+         left out: {:?}",
+        options.seed,
+        counts.steps,
+        counts.sleeps,
+        elapsed / done.max(1) as u32,
+        counts.excluded,
+    ))
+}
+
+fn explain(pair: &mut Pair, seed: u64, index: u64, ops: Vec<Op>, first: Difference) -> String {
+    let mut last = first;
+    let deadline = Instant::now() + SHRINK;
+    let ops = shrink::shrink(ops, deadline, |candidate| match pair.run(candidate) {
+        Ok(()) => false,
+        Err(difference) => {
+            last = difference;
+            true
+        }
+    });
+    format!(
+        "sequence {index} of seed {seed} shows a difference; shortened:\n{}\n\
+         again: kpipe-tests {SUBCOMMAND} --replay '{}'",
+        last.report,
+        op::print(&ops)
+    )
+}

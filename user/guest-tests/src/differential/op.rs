@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: MIT
+
+//! One operation of a sequence, and its text: what is printed can be given to `--replay`.
+//!
+//! `0:write 1 4096+10 bad 100` is: process 0 calls writev(2) on the second of its open handles with
+//! two parts, of which only the first 100 bytes can be read. Handles are counted among those that
+//! are open, modulo their number, so a sequence stays meaningful when a part of it is left out.
+
+use std::fmt;
+use std::str::{FromStr, SplitWhitespace};
+
+/// What one process does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Op {
+    /// 0, 1, 2, or [`super::state::CHILD`].
+    pub process: usize,
+    /// What it does.
+    pub action: Action,
+}
+
+/// The verbs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// open(2)
+    Open { access: Access, nonblock: bool },
+    /// close(2)
+    Close { handle: usize },
+    /// dup(2)
+    Dup { handle: usize },
+    /// fork(2): the child has all handles, and is process 3 until it ends.
+    Fork,
+    /// _exit(2) of the child.
+    Exit,
+    /// SIGKILL to the child, whatever it does.
+    Kill,
+    /// A handled signal to a process that is blocked; with `restart` the call goes on (`SA_RESTART`).
+    Signal { restart: bool },
+    /// read(2), or readv(2) with several parts.
+    Read { handle: usize, buffer: Buffer },
+    /// write(2), or writev(2) with several parts.
+    Write { handle: usize, buffer: Buffer },
+    /// poll(2), at once or without a time limit.
+    Poll {
+        handle: usize,
+        events: Events,
+        wait: bool,
+    },
+    /// epoll_ctl(2): adds the handle to the process's epoll instance.
+    Watch {
+        handle: usize,
+        events: Events,
+        edge: bool,
+    },
+    /// epoll_ctl(2): takes it out again.
+    Unwatch { handle: usize },
+    /// epoll_wait(2), at once or without a time limit.
+    Await { wait: bool },
+    /// ioctl(2) FIONREAD
+    Queued { handle: usize },
+    /// fcntl(2) F_SETFL
+    Nonblock { handle: usize, on: bool },
+    /// F_SETPIPE_SZ on the FIFO, IOC_RESIZE on the device.
+    Resize { handle: usize, bytes: usize },
+    /// splice(2) to a pipe of the process, which is emptied then.
+    SpliceOut {
+        handle: usize,
+        len: usize,
+        nonblock: bool,
+    },
+    /// splice(2) from a pipe of the process that holds `len` bytes, written in one go.
+    SpliceIn {
+        handle: usize,
+        len: usize,
+        nonblock: bool,
+    },
+}
+
+/// Access mode of open(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// O_RDONLY
+    Read,
+    /// O_WRONLY
+    Write,
+    /// O_RDWR
+    Both,
+}
+
+impl Access {
+    /// Is it a read end?
+    pub fn reads(self) -> bool {
+        self != Access::Write
+    }
+
+    /// Is it a write end?
+    pub fn writes(self) -> bool {
+        self != Access::Read
+    }
+}
+
+/// What is polled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// POLLIN
+    In,
+    /// POLLOUT
+    Out,
+    /// Both
+    Both,
+}
+
+/// Lengths of the parts, and how many bytes of them in all are valid memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// One part, or several for readv and writev.
+    pub parts: Vec<usize>,
+    /// `None`: all of it.
+    pub good: Option<usize>,
+}
+
+impl Buffer {
+    /// Length of all parts.
+    pub fn len(&self) -> usize {
+        self.parts.iter().sum()
+    }
+
+    /// How many bytes are valid memory.
+    pub fn good(&self) -> usize {
+        self.good.unwrap_or(usize::MAX)
+    }
+}
+
+impl Action {
+    /// The handle that the action is about.
+    pub fn handle_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Action::Close { handle }
+            | Action::Dup { handle }
+            | Action::Read { handle, .. }
+            | Action::Write { handle, .. }
+            | Action::Poll { handle, .. }
+            | Action::Watch { handle, .. }
+            | Action::Unwatch { handle }
+            | Action::Queued { handle }
+            | Action::Nonblock { handle, .. }
+            | Action::Resize { handle, .. }
+            | Action::SpliceOut { handle, .. }
+            | Action::SpliceIn { handle, .. } => Some(handle),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}:{}", self.process, self.action)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let optional = |is_on: bool, word: &'static str| if is_on { word } else { "" };
+        match self {
+            Action::Open { access, nonblock } => {
+                write!(f, "open {access}{}", optional(*nonblock, " nonblock"))
+            }
+            Action::Close { handle } => write!(f, "close {handle}"),
+            Action::Dup { handle } => write!(f, "dup {handle}"),
+            Action::Fork => f.write_str("fork"),
+            Action::Exit => f.write_str("exit"),
+            Action::Kill => f.write_str("kill"),
+            Action::Signal { restart } => write!(f, "signal{}", optional(*restart, " restart")),
+            Action::Read { handle, buffer } => write!(f, "read {handle} {buffer}"),
+            Action::Write { handle, buffer } => write!(f, "write {handle} {buffer}"),
+            Action::Poll {
+                handle,
+                events,
+                wait,
+            } => write!(f, "poll {handle} {events}{}", optional(*wait, " wait")),
+            Action::Watch {
+                handle,
+                events,
+                edge,
+            } => write!(f, "watch {handle} {events}{}", optional(*edge, " edge")),
+            Action::Unwatch { handle } => write!(f, "unwatch {handle}"),
+            Action::Await { wait } => write!(f, "await{}", optional(*wait, " wait")),
+            Action::Queued { handle } => write!(f, "queued {handle}"),
+            Action::Nonblock { handle, on } => {
+                write!(f, "nonblock {handle} {}", if *on { "on" } else { "off" })
+            }
+            Action::Resize { handle, bytes } => write!(f, "resize {handle} {bytes}"),
+            Action::SpliceOut {
+                handle,
+                len,
+                nonblock,
+            } => {
+                let nonblock = optional(*nonblock, " nonblock");
+                write!(f, "splice-out {handle} {len}{nonblock}")
+            }
+            Action::SpliceIn {
+                handle,
+                len,
+                nonblock,
+            } => {
+                let nonblock = optional(*nonblock, " nonblock");
+                write!(f, "splice-in {handle} {len}{nonblock}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Access::Read => "r",
+            Access::Write => "w",
+            Access::Both => "rw",
+        })
+    }
+}
+
+impl fmt::Display for Events {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Events::In => "in",
+            Events::Out => "out",
+            Events::Both => "inout",
+        })
+    }
+}
+
+impl fmt::Display for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let parts: Vec<String> = self.parts.iter().map(usize::to_string).collect();
+        f.write_str(&parts.join("+"))?;
+        match self.good {
+            Some(good) => write!(f, " bad {good}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The words of one action, taken one by one.
+struct Words<'a>(SplitWhitespace<'a>);
+
+impl<'a> Words<'a> {
+    fn word(&mut self) -> Result<&'a str, String> {
+        self.0.next().ok_or_else(|| "a word is missing".to_owned())
+    }
+
+    fn number(&mut self) -> Result<usize, String> {
+        number(self.word()?)
+    }
+
+    /// Is this the next word? Takes it then.
+    fn has(&mut self, word: &str) -> bool {
+        let mut rest = self.0.clone();
+        let is_next = rest.next() == Some(word);
+        if is_next {
+            self.0 = rest;
+        }
+        is_next
+    }
+
+    fn events(&mut self) -> Result<Events, String> {
+        match self.word()? {
+            "in" => Ok(Events::In),
+            "out" => Ok(Events::Out),
+            "inout" => Ok(Events::Both),
+            other => Err(format!("{other:?} is none of in, out, inout")),
+        }
+    }
+
+    fn buffer(&mut self) -> Result<Buffer, String> {
+        let parts = self
+            .word()?
+            .split('+')
+            .map(number)
+            .collect::<Result<_, _>>();
+        let good = self.has("bad").then(|| self.number()).transpose()?;
+        Ok(Buffer {
+            parts: parts?,
+            good,
+        })
+    }
+}
+
+fn number(word: &str) -> Result<usize, String> {
+    word.parse().map_err(|_| format!("{word:?} is no number"))
+}
+
+impl FromStr for Op {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (process, action) = text
+            .trim()
+            .split_once(':')
+            .ok_or_else(|| format!("{text:?} is not PROCESS:ACTION"))?;
+        Ok(Self {
+            process: number(process)?,
+            action: action.parse().map_err(|e| format!("{text:?}: {e}"))?,
+        })
+    }
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = Words(text.split_whitespace());
+        let action = match words.word()? {
+            "open" => Action::Open {
+                access: match words.word()? {
+                    "r" => Access::Read,
+                    "w" => Access::Write,
+                    "rw" => Access::Both,
+                    other => return Err(format!("{other:?} is none of r, w, rw")),
+                },
+                nonblock: words.has("nonblock"),
+            },
+            "close" => Action::Close {
+                handle: words.number()?,
+            },
+            "dup" => Action::Dup {
+                handle: words.number()?,
+            },
+            "fork" => Action::Fork,
+            "exit" => Action::Exit,
+            "kill" => Action::Kill,
+            "signal" => Action::Signal {
+                restart: words.has("restart"),
+            },
+            "read" => Action::Read {
+                handle: words.number()?,
+                buffer: words.buffer()?,
+            },
+            "write" => Action::Write {
+                handle: words.number()?,
+                buffer: words.buffer()?,
+            },
+            "poll" => Action::Poll {
+                handle: words.number()?,
+                events: words.events()?,
+                wait: words.has("wait"),
+            },
+            "watch" => Action::Watch {
+                handle: words.number()?,
+                events: words.events()?,
+                edge: words.has("edge"),
+            },
+            "unwatch" => Action::Unwatch {
+                handle: words.number()?,
+            },
+            "await" => Action::Await {
+                wait: words.has("wait"),
+            },
+            "queued" => Action::Queued {
+                handle: words.number()?,
+            },
+            "nonblock" => Action::Nonblock {
+                handle: words.number()?,
+                on: match words.word()? {
+                    "on" => true,
+                    "off" => false,
+                    other => return Err(format!("{other:?} is neither on nor off")),
+                },
+            },
+            "resize" => Action::Resize {
+                handle: words.number()?,
+                bytes: words.number()?,
+            },
+            "splice-out" => Action::SpliceOut {
+                handle: words.number()?,
+                len: words.number()?,
+                nonblock: words.has("nonblock"),
+            },
+            "splice-in" => Action::SpliceIn {
+                handle: words.number()?,
+                len: words.number()?,
+                nonblock: words.has("nonblock"),
+            },
+            other => return Err(format!("{other:?} is no action")),
+        };
+        match words.0.next() {
+            Some(word) => Err(format!("{word:?} is too much")),
+            None => Ok(action),
+        }
+    }
+}
+
+/// A whole sequence: operations with `;` or line ends between them.
+pub fn parse(text: &str) -> Result<Vec<Op>, String> {
+    text.split([';', '\n'])
+        .filter(|part| !part.trim().is_empty())
+        .map(str::parse)
+        .collect()
+}
+
+/// The same as text.
+pub fn print(ops: &[Op]) -> String {
+    let ops: Vec<String> = ops.iter().map(Op::to_string).collect();
+    ops.join("; ")
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+
+//! The command line of `kpipe-tests differential`.
+
+use std::time::Duration;
+
+use super::op::{self, Op};
+
+/// What is asked for.
+pub struct Options {
+    /// How many sequences.
+    pub sequences: u64,
+    /// Which ones.
+    pub seed: u64,
+    /// No sequence is begun after this time.
+    pub limit: Duration,
+    /// Only this one.
+    pub replay: Option<Vec<Op>>,
+    /// Is there somebody who wants to see how far it is?
+    pub shows_progress: bool,
+}
+
+impl Options {
+    /// From the words behind the subcommand.
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
+            sequences: 10_000,
+            seed: 1,
+            limit: Duration::MAX,
+            replay: None,
+            shows_progress: true,
+        };
+        while let Some(name) = arguments.next() {
+            let value = arguments
+                .next()
+                .ok_or(format!("{name}: a value is missing"))?;
+            let number = || {
+                value
+                    .parse::<u64>()
+                    .map_err(|e| format!("{name} {value}: {e}"))
+            };
+            match name.as_str() {
+                "--sequences" => options.sequences = number()?,
+                "--seed" => options.seed = number()?,
+                "--seconds" => options.limit = Duration::from_secs(number()?),
+                "--replay" => {
+                    // A file, or the sequence itself.
+                    let text = std::fs::read_to_string(&value).unwrap_or(value);
+                    options.replay = Some(op::parse(&text)?);
+                }
+                _ => {
+                    return Err(format!(
+                    "{name}? there are --sequences N, --seed S, --seconds T and --replay OPS|FILE"
+                ))
+                }
+            }
+        }
+        Ok(options)
+    }
+}

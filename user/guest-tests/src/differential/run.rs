@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+
+//! Runs a sequence on both subjects in lockstep and compares after every step.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode as FileMode;
+use nix::unistd::mkfifo;
+
+use super::exclude::Exclusion;
+use super::op::{Action, Op};
+use super::side::{settle, Side};
+use super::state::{Plan, State, CHILD, PROCESSES};
+use super::worker::{Answer, FAIL, RESTART};
+use crate::tools::end::End;
+use crate::tools::subject;
+use kpipe_abi::uapi::DEFAULT_CAPACITY_BYTES;
+
+/// Names of the two sides, in their order.
+pub const NAMES: [&str; 2] = ["device", "fifo"];
+
+/// The two subjects.
+pub struct Pair {
+    sides: [Side; 2],
+    observer: End,
+    capacity_bytes: u64,
+    /// What has been done so far.
+    pub counts: Counts,
+}
+
+/// How much was done.
+#[derive(Default)]
+pub struct Counts {
+    /// Operations that ran.
+    pub steps: usize,
+    /// Calls that slept.
+    pub sleeps: usize,
+    /// Operations that were left out.
+    pub excluded: BTreeMap<Exclusion, usize>,
+}
+
+/// Where the two were not the same.
+pub struct Difference {
+    /// A step of the shortened sequence for each line, and at the end the two results.
+    pub report: String,
+}
+
+type Answers = BTreeMap<usize, Answer>;
+
+/// A sequence that runs.
+struct Run<'a> {
+    pair: &'a mut Pair,
+    state: State,
+    /// What each process does, or did last.
+    actions: [Action; PROCESSES],
+    report: String,
+}
+
+impl Pair {
+    /// The device's first queue, and a new FIFO in `directory`.
+    pub fn start(directory: &Path) -> Self {
+        let device = subject::device_path(0);
+        let fifo = directory.join("differential-fifo");
+        mkfifo(&fifo, FileMode::from_bits_truncate(0o600)).expect("mkfifo");
+        let observer = subject::observe(&device).expect("open /dev/kpipe0; is the module loaded?");
+        let capacity_bytes = observer.info().capacity_bytes;
+        Self {
+            sides: [Side::start(device, true), Side::start(fifo, false)],
+            observer,
+            capacity_bytes,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Runs a sequence from the beginning. After a difference all processes are new.
+    pub fn run(&mut self, ops: &[Op]) -> Result<(), Difference> {
+        self.set_capacity(DEFAULT_CAPACITY_BYTES);
+        let mut run = Run {
+            pair: self,
+            state: State::new(),
+            actions: [const { Action::Fork }; PROCESSES],
+            report: String::new(),
+        };
+        let result = run.all(ops);
+        let report = std::mem::take(&mut run.report);
+        result.map_err(|problem| {
+            self.sides.iter_mut().for_each(Side::restart);
+            Difference {
+                report: format!("{report}{problem}"),
+            }
+        })
+    }
+
+    fn set_capacity(&self, bytes: u64) {
+        if self.observer.info().capacity_bytes != bytes {
+            self.observer.resize(bytes).expect("resize");
+        }
+    }
+
+    /// Is really nothing open any more?
+    fn check_unused(&self) -> Result<(), String> {
+        let info = self.observer.info();
+        if (info.readers, info.writers, info.queued_bytes) != (0, 0, 0) {
+            return Err(format!(
+                "after all was closed the device has {} readers, {} writers and {} bytes\n",
+                info.readers, info.writers, info.queued_bytes
+            ));
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let opened = options.open(self.sides[1].path());
+        match opened.map_err(|e| e.raw_os_error()) {
+            Err(Some(errno)) if errno == Errno::ENXIO as i32 => Ok(()),
+            other => Err(format!(
+                "after all was closed the FIFO has readers: {other:?}\n"
+            )),
+        }
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.set_capacity(self.capacity_bytes);
+        // The directory is removed in any case.
+        let _ = std::fs::remove_file(self.sides[1].path());
+    }
+}
+
+impl Run<'_> {
+    fn all(&mut self, ops: &[Op]) -> Result<(), String> {
+        for op in ops {
+            match self.state.plan(op) {
+                Plan::Nothing => {}
+                Plan::Excluded(exclusion) => {
+                    *self.pair.counts.excluded.entry(exclusion).or_default() += 1;
+                }
+                Plan::Run { action, done } => self.step(op, action, done)?,
+            }
+        }
+        self.end()
+    }
+
+    /// Interrupts who is blocked, and closes everything.
+    fn end(&mut self) -> Result<(), String> {
+        for process in self.state.blocked() {
+            // It may have come to its end with the one before.
+            let signal = Action::Signal { restart: false };
+            self.all_of_end(process, signal)?;
+        }
+        if self.state.has_child() {
+            self.all_of_end(CHILD, Action::Exit)?;
+        }
+        for side in &mut self.pair.sides {
+            (0..CHILD).for_each(|process| side.ask(process, "0 reset"));
+        }
+        settle(&mut self.pair.sides)?;
+        self.pair.check_unused()
+    }
+
+    fn all_of_end(&mut self, process: usize, action: Action) -> Result<(), String> {
+        let op = Op { process, action };
+        match self.state.plan(&op) {
+            Plan::Run { action, done } => self.step(&op, action, done),
+            Plan::Nothing => Ok(()),
+            Plan::Excluded(exclusion) => unreachable!("{op} is excluded by {exclusion:?}"),
+        }
+    }
+
+    fn step(&mut self, op: &Op, action: Action, done: Vec<(usize, i64)>) -> Result<(), String> {
+        let step = self.pair.counts.steps;
+        self.pair.counts.steps += 1;
+        let who = op.process;
+        write!(self.report, "{:<28}", op.to_string()).expect("a String takes everything");
+        let command = format!("{} {action}", step % 251 + 1);
+        for side in &mut self.pair.sides {
+            match &action {
+                Action::Signal { restart: false } => side.signal(who, FAIL),
+                Action::Signal { restart: true } => side.signal(who, RESTART),
+                Action::Kill => side.kill_child(),
+                _ => side.ask(who, &command),
+            }
+        }
+        match action {
+            Action::Exit => self
+                .pair
+                .sides
+                .iter_mut()
+                .for_each(Side::await_end_of_child),
+            Action::Signal { .. } | Action::Kill => {}
+            _ => self.actions[who] = action.clone(),
+        }
+        let mut answers = settle(&mut self.pair.sides)?;
+        self.adopt(&action, who, &mut answers);
+        self.compare(&answers)?;
+        let [answers, _] = answers;
+        self.check_model(done, &answers)?;
+        if !answers.contains_key(&who) {
+            self.pair.counts.sleeps += 1;
+        }
+        for (process, answer) in answers {
+            let action = self.actions[process].clone();
+            self.state.finish(process, &action, answer.value);
+        }
+        if self.state.is_unused() {
+            self.pair.set_capacity(DEFAULT_CAPACITY_BYTES);
+        }
+        Ok(())
+    }
+
+    /// The number of a new process is no result to compare.
+    fn adopt(&mut self, action: &Action, who: usize, answers: &mut [Answers; 2]) {
+        if *action != Action::Fork {
+            return;
+        }
+        for (side, answers) in self.pair.sides.iter_mut().zip(answers) {
+            if let Some(answer) = answers.get_mut(&who).filter(|answer| answer.value > 0) {
+                side.adopt(answer.value);
+                answer.value = 0;
+            }
+        }
+    }
+
+    fn compare(&mut self, [device, fifo]: &[Answers; 2]) -> Result<(), String> {
+        if device == fifo {
+            writeln!(self.report, "{}", self.print(fifo)).expect("a String takes everything");
+            return Ok(());
+        }
+        let [first, second] = NAMES;
+        let (device, fifo) = (self.print(device), self.print(fifo));
+        Err(format!(
+            "<- DIFFERENT\n  {first:<8}{device}\n  {second:<8}{fifo}\n"
+        ))
+    }
+
+    /// What the model says must be what both have done: it decides what is left out.
+    fn check_model(&mut self, done: Vec<(usize, i64)>, answers: &Answers) -> Result<(), String> {
+        let known: BTreeMap<usize, i64> = done.into_iter().collect();
+        let seen: BTreeMap<usize, i64> = answers
+            .iter()
+            .filter(|(process, _)| known.contains_key(process) || self.state.is_modelled(**process))
+            .map(|(process, answer)| (*process, answer.value))
+            .collect();
+        if known == seen {
+            return Ok(());
+        }
+        Err(format!(
+            "THE MODEL IS WRONG: both subjects are the same, but it expected {known:?}\n"
+        ))
+    }
+
+    fn print(&self, answers: &Answers) -> String {
+        if answers.is_empty() {
+            return "blocks".to_owned();
+        }
+        let print = |(process, answer): (&usize, &Answer)| {
+            let action = self.actions[*process].to_string();
+            let call = action.split(' ').next().unwrap_or_default();
+            format!(
+                "{process}:{call} = {}",
+                print_answer(&self.actions[*process], answer)
+            )
+        };
+        answers.iter().map(print).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn print_answer(action: &Action, answer: &Answer) -> String {
+    let mut text = match answer.value {
+        0.. => answer.value.to_string(),
+        errno => format!("{:?}", Errno::from_raw(-errno as i32)),
+    };
+    if matches!(action, Action::Poll { .. }) && answer.value >= 0 {
+        text = print_events(answer.value as u16);
+    }
+    if matches!(action, Action::Await { .. }) {
+        for event in answer.data.chunks(3) {
+            let events = print_events(u16::from_be_bytes([event[1], event[2]]));
+            text += &format!(" [handle {}: {events}]", event[0]);
+        }
+    } else if !answer.data.is_empty() {
+        let shown = &answer.data[..answer.data.len().min(4)];
+        let sum = answer.data.iter().fold(0_u32, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add((*byte).into())
+        });
+        text += &format!(" [{shown:02x?}.. {sum:08x}]");
+    }
+    for _ in 0..answer.broken {
+        text += " SIGPIPE";
+    }
+    text
+}
+
+fn print_events(bits: u16) -> String {
+    let names = [
+        (0x1, "IN"),
+        (0x4, "OUT"),
+        (0x8, "ERR"),
+        (0x10, "HUP"),
+        (0x20, "NVAL"),
+    ];
+    let set = names.iter().filter(|(bit, _)| bits & bit != 0);
+    let set: Vec<&str> = set.map(|(_, name)| *name).collect();
+    match bits {
+        0 => "none".to_owned(),
+        _ => set.join("|"),
+    }
+}

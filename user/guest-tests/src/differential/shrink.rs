@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+
+//! Makes a sequence short that shows a difference: leaves out what it does not need (delta
+//! debugging), then takes simpler operations in place of what is left.
+
+use std::time::Instant;
+
+use super::op::{Action, Buffer, Op};
+
+/// The shortest that is found until `deadline`; `still_differs` runs a candidate.
+pub fn shrink(
+    mut ops: Vec<Op>,
+    deadline: Instant,
+    mut still_differs: impl FnMut(&[Op]) -> bool,
+) -> Vec<Op> {
+    loop {
+        let before = ops.clone();
+        let mut chunk = ops.len().div_ceil(2);
+        while chunk > 0 {
+            // From the end: later operations are needed less often.
+            let mut end = ops.len();
+            while end > 0 {
+                let start = end.saturating_sub(chunk);
+                let mut shorter = ops.clone();
+                shorter.drain(start..end);
+                if Instant::now() < deadline && still_differs(&shorter) {
+                    ops = shorter;
+                }
+                end = start;
+            }
+            chunk /= 2;
+        }
+        for index in 0..ops.len() {
+            for simpler in simpler(&ops[index]) {
+                let mut candidate = ops.clone();
+                candidate[index] = simpler;
+                if Instant::now() < deadline && still_differs(&candidate) {
+                    ops = candidate;
+                    break;
+                }
+            }
+        }
+        if ops == before {
+            return ops;
+        }
+    }
+}
+
+/// Simpler operations in place of one, the simplest first. None of them leads back.
+fn simpler(op: &Op) -> Vec<Op> {
+    let mut found = Vec::new();
+    let mut add = |process: usize, action: Action| found.push(Op { process, action });
+    if (1..super::state::CHILD).contains(&op.process) {
+        add(0, op.action.clone());
+        add(op.process - 1, op.action.clone());
+    }
+    let mut lower = op.action.clone();
+    if let Some(handle) = lower.handle_mut().filter(|handle| **handle > 0) {
+        *handle = 0;
+        add(op.process, lower);
+    }
+    match &op.action {
+        Action::Read { handle, buffer } => {
+            for buffer in simpler_buffers(buffer) {
+                let handle = *handle;
+                add(op.process, Action::Read { handle, buffer });
+            }
+        }
+        Action::Write { handle, buffer } => {
+            for buffer in simpler_buffers(buffer) {
+                let handle = *handle;
+                add(op.process, Action::Write { handle, buffer });
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+fn simpler_buffers(buffer: &Buffer) -> Vec<Buffer> {
+    let len = buffer.len();
+    let one = |len: usize| Buffer {
+        parts: vec![len],
+        good: None,
+    };
+    if buffer.good.is_some() || buffer.parts.len() > 1 {
+        return vec![one(len)];
+    }
+    [1, 100, 4096, 8192, len / 4096 * 4096]
+        .into_iter()
+        .filter(|simple| *simple < len)
+        .map(one)
+        .collect()
+}

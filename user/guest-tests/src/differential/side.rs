@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+
+//! One of the two subjects: its queue, its processes, and a look at which of them are asleep.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{kill, Signal};
+use nix::sys::socket::{recv, send, socketpair, AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::sys::wait::waitpid;
+use nix::unistd::{fork, ForkResult, Pid};
+
+use super::state::{CHILD, PROCESSES};
+use super::worker::{Answer, Worker, MESSAGE_BYTES};
+use crate::harness::patience;
+
+/// Longest that anything may take to answer or to fall asleep.
+const STEP: Duration = Duration::from_secs(10);
+
+/// A subject with its processes.
+pub struct Side {
+    path: PathBuf,
+    is_device: bool,
+    channels: Vec<OwnedFd>,
+    ours: Vec<Pid>,
+    processes: Vec<Option<Watched>>,
+    message: Vec<u8>,
+}
+
+/// A process, with the files that say what it does.
+struct Watched {
+    pid: Pid,
+    call: File,
+    runs: File,
+    is_asked: bool,
+    /// What the last look saw: see [`Watched::look`].
+    seen: Option<Vec<u8>>,
+}
+
+impl Side {
+    /// Starts the processes.
+    pub fn start(path: PathBuf, is_device: bool) -> Self {
+        let mut pairs = Vec::new();
+        for _ in 0..PROCESSES {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+            pairs.push(pair.expect("socketpair"));
+        }
+        let (channels, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let mut side = Self {
+            path: path.clone(),
+            is_device,
+            channels,
+            ours: Vec::new(),
+            processes: Vec::new(),
+            message: vec![0; MESSAGE_BYTES],
+        };
+        for number in 0..CHILD {
+            // SAFETY: this process has one thread (or only such as wait for a test to end).
+            match unsafe { fork() }.expect("fork") {
+                ForkResult::Parent { child } => {
+                    side.ours.push(child);
+                    side.processes.push(Some(Watched::new(child)));
+                }
+                ForkResult::Child => {
+                    let theirs = theirs.iter().map(|fd| fd.try_clone().expect("dup"));
+                    Worker::run(path, is_device, theirs.collect(), number)
+                }
+            }
+        }
+        side.processes.push(None);
+        side
+    }
+
+    /// Ends all processes, whatever they do, and starts new ones.
+    pub fn restart(&mut self) {
+        let (path, is_device) = (self.path.clone(), self.is_device);
+        self.end();
+        *self = Self::start(path, is_device);
+    }
+
+    fn end(&mut self) {
+        if self.processes[CHILD].is_some() {
+            self.kill_child();
+        }
+        for pid in self.ours.drain(..) {
+            kill(pid, Signal::SIGKILL).expect("not waited for yet");
+            waitpid(pid, None).expect("waitpid");
+        }
+    }
+
+    /// Where the queue is.
+    pub fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Gives a process its next command.
+    pub fn ask(&mut self, process: usize, command: &str) {
+        let channel = self.channels[process].as_raw_fd();
+        send(channel, command.as_bytes(), MsgFlags::empty()).expect("send to a process");
+        self.watched(process).is_asked = true;
+        self.watched(process).seen = None;
+    }
+
+    /// Sends a signal to a process that is asleep.
+    pub fn signal(&mut self, process: usize, signal: Signal) {
+        let watched = self.watched(process);
+        watched.seen = None;
+        kill(watched.pid, signal).expect("a process that lives");
+    }
+
+    /// The process number [`CHILD`] is there now.
+    pub fn adopt(&mut self, pid: i64) {
+        self.processes[CHILD] = Some(Watched::new(Pid::from_raw(pid as i32)));
+    }
+
+    /// Kills the child and waits until nothing is left of it.
+    pub fn kill_child(&mut self) {
+        let pid = self.watched(CHILD).pid;
+        // ESRCH: it has ended already.
+        let _ = kill(pid, Signal::SIGKILL);
+        self.await_end_of_child();
+    }
+
+    /// Waits until nothing is left of the child. Its parent ignores SIGCHLD, so the number
+    /// disappears, and that after its files were closed (`do_exit()` in kernel/exit.c).
+    pub fn await_end_of_child(&mut self) {
+        let pid = self.watched(CHILD).pid;
+        let deadline = Instant::now() + patience(STEP);
+        while kill(pid, None) != Err(Errno::ESRCH) {
+            assert!(Instant::now() < deadline, "the child does not end");
+            std::thread::sleep(Duration::from_micros(30));
+        }
+        self.processes[CHILD] = None;
+    }
+
+    fn watched(&mut self, process: usize) -> &mut Watched {
+        self.processes[process]
+            .as_mut()
+            .expect("a process that is there")
+    }
+
+    /// Takes the answers that are there, without waiting.
+    fn collect(&mut self, answers: &mut BTreeMap<usize, Answer>) {
+        for (number, watched) in self.processes.iter_mut().enumerate() {
+            let Some(watched) = watched.as_mut().filter(|watched| watched.is_asked) else {
+                continue;
+            };
+            let channel = self.channels[number].as_raw_fd();
+            match recv(channel, &mut self.message, MsgFlags::MSG_DONTWAIT) {
+                Ok(len) => {
+                    answers.insert(number, Answer::from_bytes(&self.message[..len]));
+                    watched.is_asked = false;
+                }
+                Err(Errno::EAGAIN) => {}
+                Err(e) => panic!("receive from process {number}: {e}"),
+            }
+        }
+    }
+
+    /// Are all processes that have not answered asleep, and have not run since the last look?
+    ///
+    /// Once nobody else runs, nobody will wake them: a wakeup changes the state of the sleeper inside
+    /// the call that wakes it.
+    fn is_at_rest(&mut self) -> bool {
+        let mut is_at_rest = true;
+        for watched in self.processes.iter_mut().flatten() {
+            if watched.is_asked {
+                let now = watched.look();
+                is_at_rest &= now.is_some() && now == watched.seen;
+                watched.seen = now;
+            }
+        }
+        is_at_rest
+    }
+
+    /// What the processes are doing, for a person.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for (number, watched) in self.processes.iter().enumerate() {
+            let Some(watched) = watched else { continue };
+            let call = watched.read(&watched.call).unwrap_or_default();
+            let call = String::from_utf8_lossy(&call).trim().to_owned();
+            text += &format!("  process {number}: {call}\n");
+        }
+        text
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Watched {
+    fn new(pid: Pid) -> Self {
+        let open = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            File::open(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+        };
+        Self {
+            pid,
+            call: open("wchan"),
+            runs: open("schedstat"),
+            is_asked: false,
+            seen: None,
+        }
+    }
+
+    fn read(&self, file: &File) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; 256];
+        let len = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
+    /// How long and how often it ran so far, if it sleeps now (in the call that it was told to make,
+    /// since it has begun that and has not answered).
+    ///
+    /// wchan is `0` also for one that is being woken on another processor (`TASK_WAKING`), which
+    /// /proc/PID/syscall takes for asleep. In this order: who sleeps at two looks, and ran equally often after the first as after the
+    /// second, has slept all the time from the end of the first to the start of the second.
+    fn look(&self) -> Option<Vec<u8>> {
+        let call = self.read(&self.call).ok()?;
+        let runs = self.read(&self.runs).ok()?;
+        let is_asleep = call != b"0";
+        is_asleep.then_some(runs)
+    }
+}
+
+/// Waits until every process of both sides has answered or sleeps; the answers of each.
+pub fn settle(sides: &mut [Side; 2]) -> Result<[BTreeMap<usize, Answer>; 2], String> {
+    let mut answers = [BTreeMap::new(), BTreeMap::new()];
+    let deadline = Instant::now() + patience(STEP);
+    loop {
+        // Twice before anything is looked up in /proc: mostly the answer is about to come.
+        for _ in 0..2 {
+            std::thread::yield_now();
+            for (side, answers) in sides.iter_mut().zip(&mut answers) {
+                side.collect(answers);
+            }
+        }
+        let is_at_rest = sides
+            .iter_mut()
+            .map(Side::is_at_rest)
+            .fold(true, |a, b| a & b);
+        if is_at_rest {
+            // One that answered between the two looks was no sleeper.
+            let before = answers.clone();
+            for (side, answers) in sides.iter_mut().zip(&mut answers) {
+                side.collect(answers);
+            }
+            if before == answers {
+                return Ok(answers);
+            }
+        }
+        if Instant::now() > deadline {
+            let [a, b] = sides;
+            return Err(format!("not at rest\n{}{}", a.describe(), b.describe()));
+        }
+    }
+}
