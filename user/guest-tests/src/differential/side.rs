@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{ppoll, PollFd, PollFlags};
 use nix::sys::signal::{kill, Signal};
 use nix::sys::socket::{recv, send, socketpair, AddressFamily, MsgFlags, SockFlag, SockType};
+use nix::sys::time::TimeSpec;
 use nix::sys::wait::waitpid;
 use nix::unistd::{fork, ForkResult, Pid};
 
@@ -22,6 +24,9 @@ use crate::harness::patience;
 
 /// Longest that anything may take to answer or to fall asleep.
 const STEP: Duration = Duration::from_secs(10);
+
+/// Time in which most answers come. One that does not come costs this.
+const AT_ONCE: Duration = Duration::from_micros(300);
 
 /// A subject with its processes.
 pub struct Side {
@@ -146,8 +151,24 @@ impl Side {
             .expect("a process that is there")
     }
 
-    /// Takes the answers that are there, without waiting.
-    fn collect(&mut self, answers: &mut BTreeMap<usize, Answer>) {
+    /// Is anybody at work who has not been seen asleep?
+    fn is_awaited(&self) -> bool {
+        let there = self.processes.iter().flatten();
+        there
+            .into_iter()
+            .any(|watched| watched.is_asked && watched.seen.is_none())
+    }
+
+    fn asked_channels(&self) -> impl Iterator<Item = BorrowedFd> {
+        let both = self.processes.iter().zip(&self.channels);
+        let is_asked = |process: &Option<Watched>| process.as_ref().is_some_and(|p| p.is_asked);
+        both.filter(move |(process, _)| is_asked(process))
+            .map(|(_, channel)| channel.as_fd())
+    }
+
+    /// Takes the answers that are there, without waiting. Were there any?
+    fn collect(&mut self, answers: &mut BTreeMap<usize, Answer>) -> bool {
+        let before = answers.len();
         for (number, watched) in self.processes.iter_mut().enumerate() {
             let Some(watched) = watched.as_mut().filter(|watched| watched.is_asked) else {
                 continue;
@@ -162,6 +183,7 @@ impl Side {
                 Err(e) => panic!("receive from process {number}: {e}"),
             }
         }
+        answers.len() > before
     }
 
     /// Are all processes that have not answered asleep, and have not run since the last look?
@@ -240,30 +262,37 @@ pub fn settle(sides: &mut [Side; 2]) -> Result<[BTreeMap<usize, Answer>; 2], Str
     let mut answers = [BTreeMap::new(), BTreeMap::new()];
     let deadline = Instant::now() + patience(STEP);
     loop {
-        // Twice before anything is looked up in /proc: mostly the answer is about to come.
-        for _ in 0..2 {
-            std::thread::yield_now();
-            for (side, answers) in sides.iter_mut().zip(&mut answers) {
-                side.collect(answers);
-            }
+        // Nothing is looked up in /proc before this: mostly the answer is about to come.
+        while sides.iter().any(Side::is_awaited) && await_answer(sides) {
+            collect(sides, &mut answers);
         }
         let is_at_rest = sides
             .iter_mut()
             .map(Side::is_at_rest)
             .fold(true, |a, b| a & b);
-        if is_at_rest {
-            // One that answered between the two looks was no sleeper.
-            let before = answers.clone();
-            for (side, answers) in sides.iter_mut().zip(&mut answers) {
-                side.collect(answers);
-            }
-            if before == answers {
-                return Ok(answers);
-            }
+        // One that answered between the two looks was no sleeper.
+        if !collect(sides, &mut answers) && is_at_rest {
+            return Ok(answers);
         }
         if Instant::now() > deadline {
             let [a, b] = sides;
             return Err(format!("not at rest\n{}{}", a.describe(), b.describe()));
         }
     }
+}
+
+/// Waits for an answer, but not long. Was there one?
+fn await_answer(sides: &[Side; 2]) -> bool {
+    let fds = sides.iter().flat_map(Side::asked_channels);
+    let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    let count = ppoll(&mut fds, Some(TimeSpec::from_duration(AT_ONCE)), None);
+    count.expect("ppoll") > 0
+}
+
+fn collect(sides: &mut [Side; 2], answers: &mut [BTreeMap<usize, Answer>; 2]) -> bool {
+    let mut has_any = false;
+    for (side, answers) in sides.iter_mut().zip(answers) {
+        has_any |= side.collect(answers);
+    }
+    has_any
 }
