@@ -22,6 +22,10 @@ pub enum Exclusion {
     Race,
     /// Somebody polls for what somebody else sleeps for: who is quicker decides.
     Crowd,
+    /// A FIFO wakes its pollers also when nothing has changed for them: at the first open of a side, at
+    /// a write that fails, at any splice. The device wakes them at each 16 KiB of a write, and before a
+    /// writer sleeps. Only an edge-triggered watch sees that.
+    Edge,
     /// A sleeping splice is not exclusive on a FIFO; what else sleeps races with it.
     SpliceSleep,
 }
@@ -54,6 +58,7 @@ pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
     let falls_asleep = view.after.sleepers() != (readers, writers) && view.value.is_none();
     match action {
         _ if !view.rules_agree => Some(Exclusion::Capacity),
+        _ if view.has_edge_watch && has_other_edges(action, view) => Some(Exclusion::Edge),
         Action::Write { buffer, .. } => match buffer.len() {
             _ if falls_asleep && view.pollers > 0 => Some(Exclusion::Crowd),
             len if readers > 0 && len.min(room) > PIECE_BYTES => Some(Exclusion::EarlyWake),
@@ -75,5 +80,21 @@ pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
             (readers + writers > 0 || may_sleep).then_some(Exclusion::SpliceSleep)
         }
         _ => None,
+    }
+}
+
+/// See [`Exclusion::Edge`].
+fn has_other_edges(action: &Action, view: &View) -> bool {
+    match action {
+        Action::Open { access, .. } => {
+            access.reads() && view.ends.readers == 0 || access.writes() && view.ends.writers == 0
+        }
+        Action::Write { buffer, .. } => match view.value {
+            Some(1..) => view.pollers > 0 && buffer.len() > PIECE_BYTES,
+            _ => buffer.len() > 0,
+        },
+        Action::Watch { .. } => view.before.sleepers().1 > 0,
+        Action::SpliceOut { .. } | Action::SpliceIn { .. } => true,
+        _ => false,
     }
 }

@@ -8,6 +8,7 @@
 //! kpipe-tests differential --sequences N --seed S --seconds T
 //! kpipe-tests differential --replay '0:open rw; 0:write 0 100; 0:read 0 4096'
 //! kpipe-tests differential --replay FILE
+//! kpipe-tests differential --spread                 on all processors, slower
 //! ```
 //!
 //! The way of a sequence: [`generate`] draws it, [`state`] decides for each [`op`] whether it makes
@@ -34,6 +35,9 @@ use std::time::{Duration, Instant};
 use op::Op;
 use options::Options;
 use run::{Difference, Pair};
+use side::Order;
+
+use crate::tools::schedule;
 
 /// First argument of the program that means this.
 pub const SUBCOMMAND: &str = "differential";
@@ -51,9 +55,13 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         }
     };
     let directory = std::env::temp_dir();
-    let result = match &options.replay {
-        Some(ops) => replay(&directory, ops),
+    let work = || match &options.replay {
+        Some(ops) => replay(&directory, ops, options.order),
         None => many(&directory, &options),
+    };
+    let result = match options.order {
+        Order::OneByOne => schedule::on_one_processor(work),
+        Order::Spread => work(),
     };
     match result {
         Ok(summary) => {
@@ -67,8 +75,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn replay(directory: &Path, ops: &[Op]) -> Result<String, String> {
-    let mut pair = Pair::start(directory);
+fn replay(directory: &Path, ops: &[Op], order: Order) -> Result<String, String> {
+    let mut pair = Pair::start(directory, order);
     match pair.run(ops) {
         Ok(()) => Ok(format!("no difference in {} steps", pair.counts.steps)),
         Err(difference) => Err(difference.report),
@@ -77,7 +85,7 @@ fn replay(directory: &Path, ops: &[Op]) -> Result<String, String> {
 
 /// Runs sequences until one differs. `Ok` is a summary, `Err` the shortened sequence.
 pub fn many(directory: &Path, options: &Options) -> Result<String, String> {
-    let mut pair = Pair::start(directory);
+    let mut pair = Pair::start(directory, options.order);
     let start = Instant::now();
     let mut shown = start;
     let mut done = 0;

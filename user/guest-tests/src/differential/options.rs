@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::op::{self, Op};
+use super::side::Order;
 
 /// What is asked for.
 pub struct Options {
@@ -14,6 +15,8 @@ pub struct Options {
     pub seed: u64,
     /// No sequence is begun after this time.
     pub limit: Duration,
+    /// Who runs when several processes could.
+    pub order: Order,
     /// Only this one.
     pub replay: Option<Vec<Op>>,
     /// Is there somebody who wants to see how far it is?
@@ -27,10 +30,15 @@ impl Options {
             sequences: 10_000,
             seed: 1,
             limit: Duration::MAX,
+            order: Order::OneByOne,
             replay: None,
             shows_progress: true,
         };
         while let Some(name) = arguments.next() {
+            if name == "--spread" {
+                options.order = Order::Spread;
+                continue;
+            }
             let value = arguments
                 .next()
                 .ok_or(format!("{name}: a value is missing"))?;
@@ -50,7 +58,7 @@ impl Options {
                 }
                 _ => {
                     return Err(format!(
-                    "{name}? there are --sequences N, --seed S, --seconds T and --replay OPS|FILE"
+                    "{name}? there are --sequences N, --seed S, --seconds T, --spread and --replay OPS|FILE"
                 ))
                 }
             }

@@ -15,7 +15,7 @@ use nix::unistd::mkfifo;
 
 use super::exclude::Exclusion;
 use super::op::{Action, Op};
-use super::side::{settle, Side};
+use super::side::{settle, Order, Side};
 use super::state::{Plan, State, CHILD, PROCESSES};
 use super::worker::{Answer, FAIL, RESTART};
 use crate::tools::end::End;
@@ -59,19 +59,24 @@ struct Run<'a> {
     state: State,
     /// What each process does, or did last.
     actions: [Action; PROCESSES],
+    /// Has the process done anything?
+    is_used: [bool; PROCESSES],
     report: String,
 }
 
 impl Pair {
     /// The device's first queue, and a new FIFO in `directory`.
-    pub fn start(directory: &Path) -> Self {
+    pub fn start(directory: &Path, order: Order) -> Self {
         let device = subject::device_path(0);
         let fifo = directory.join("differential-fifo");
         mkfifo(&fifo, FileMode::from_bits_truncate(0o600)).expect("mkfifo");
         let observer = subject::observe(&device).expect("open /dev/kpipe0; is the module loaded?");
         let capacity_bytes = observer.info().capacity_bytes;
         Self {
-            sides: [Side::start(device, true), Side::start(fifo, false)],
+            sides: [
+                Side::start(device, true, order),
+                Side::start(fifo, false, order),
+            ],
             observer,
             capacity_bytes,
             counts: Counts::default(),
@@ -85,6 +90,7 @@ impl Pair {
             pair: self,
             state: State::new(),
             actions: [const { Action::Fork }; PROCESSES],
+            is_used: [false; PROCESSES],
             report: String::new(),
         };
         let result = run.all(ops);
@@ -157,7 +163,8 @@ impl Run<'_> {
             self.all_of_end(CHILD, Action::Exit)?;
         }
         for side in &mut self.pair.sides {
-            (0..CHILD).for_each(|process| side.ask(process, "0 reset"));
+            let used = (0..CHILD).filter(|process| self.is_used[*process]);
+            used.for_each(|process| side.ask(process, "0 reset"));
         }
         settle(&mut self.pair.sides)?;
         self.pair.check_unused()
@@ -176,6 +183,7 @@ impl Run<'_> {
         let step = self.pair.counts.steps;
         self.pair.counts.steps += 1;
         let who = op.process;
+        self.is_used[who] = true;
         write!(self.report, "{:<28}", op.to_string()).expect("a String takes everything");
         let command = format!("{} {action}", step % 251 + 1);
         for side in &mut self.pair.sides {

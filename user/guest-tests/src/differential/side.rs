@@ -21,6 +21,7 @@ use nix::unistd::{fork, ForkResult, Pid};
 use super::state::{CHILD, PROCESSES};
 use super::worker::{Answer, Worker, MESSAGE_BYTES};
 use crate::harness::patience;
+use crate::tools::schedule;
 
 /// Longest that anything may take to answer or to fall asleep.
 const STEP: Duration = Duration::from_secs(10);
@@ -28,10 +29,22 @@ const STEP: Duration = Duration::from_secs(10);
 /// Time in which most answers come. One that does not come costs this.
 const AT_ONCE: Duration = Duration::from_micros(300);
 
+/// Who runs when several processes could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The caller has chosen one processor ([`schedule::on_one_processor`]), and there the processes
+    /// have a real-time priority: the caller runs only when none of them can. This is what makes a
+    /// step cheap.
+    OneByOne,
+    /// Whoever the scheduler chooses, on any processor.
+    Spread,
+}
+
 /// A subject with its processes.
 pub struct Side {
     path: PathBuf,
     is_device: bool,
+    order: Order,
     channels: Vec<OwnedFd>,
     ours: Vec<Pid>,
     processes: Vec<Option<Watched>>,
@@ -50,7 +63,7 @@ struct Watched {
 
 impl Side {
     /// Starts the processes.
-    pub fn start(path: PathBuf, is_device: bool) -> Self {
+    pub fn start(path: PathBuf, is_device: bool, order: Order) -> Self {
         let mut pairs = Vec::new();
         for _ in 0..PROCESSES {
             let flags = SockFlag::SOCK_CLOEXEC;
@@ -61,6 +74,7 @@ impl Side {
         let mut side = Self {
             path: path.clone(),
             is_device,
+            order,
             channels,
             ours: Vec::new(),
             processes: Vec::new(),
@@ -74,8 +88,14 @@ impl Side {
                     side.processes.push(Some(Watched::new(child)));
                 }
                 ForkResult::Child => {
+                    let path = path.clone();
                     let theirs = theirs.iter().map(|fd| fd.try_clone().expect("dup"));
-                    Worker::run(path, is_device, theirs.collect(), number)
+                    let theirs: Vec<_> = theirs.collect();
+                    let run = move || Worker::run(path, is_device, theirs, number);
+                    match order {
+                        Order::OneByOne => schedule::undisturbed(run),
+                        Order::Spread => run(),
+                    }
                 }
             }
         }
@@ -85,9 +105,8 @@ impl Side {
 
     /// Ends all processes, whatever they do, and starts new ones.
     pub fn restart(&mut self) {
-        let (path, is_device) = (self.path.clone(), self.is_device);
         self.end();
-        *self = Self::start(path, is_device);
+        *self = Self::start(self.path.clone(), self.is_device, self.order);
     }
 
     fn end(&mut self) {
@@ -262,6 +281,7 @@ pub fn settle(sides: &mut [Side; 2]) -> Result<[BTreeMap<usize, Answer>; 2], Str
     let mut answers = [BTreeMap::new(), BTreeMap::new()];
     let deadline = Instant::now() + patience(STEP);
     loop {
+        collect(sides, &mut answers);
         // Nothing is looked up in /proc before this: mostly the answer is about to come.
         while sides.iter().any(Side::is_awaited) && await_answer(sides) {
             collect(sides, &mut answers);

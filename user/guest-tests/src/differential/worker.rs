@@ -22,6 +22,7 @@ use nix::unistd::{fork, pipe2, ForkResult};
 
 use super::op::{Access, Action, Buffer, Events};
 use super::state::{CHILD, SLOTS};
+use crate::tools::bytes::Stream;
 use crate::tools::memory::{Mapping, Page, Span, PAGE_BYTES};
 use crate::tools::raw;
 
@@ -75,8 +76,7 @@ pub struct Worker {
     slots: [Option<OwnedFd>; SLOTS],
     epoll: Option<Epoll>,
     memory: Mapping,
-    /// How many bytes `memory` has.
-    pipe: Option<(OwnedFd, OwnedFd)>,
+    stream: Stream,
 }
 
 impl Worker {
@@ -91,7 +91,7 @@ impl Worker {
             slots: Default::default(),
             epoll: None,
             memory: Mapping::of(&[Page::Open; BUFFER_BYTES / PAGE_BYTES]),
-            pipe: None,
+            stream: Stream::new(),
         };
         worker.serve()
     }
@@ -165,7 +165,8 @@ impl Worker {
             Action::Write { handle, buffer } => {
                 let (spans, start) = self.spans(buffer);
                 let len = buffer.len().min(buffer.good());
-                self.memory.store(start, &pattern(tag, len));
+                self.memory
+                    .store(start, self.stream.piece(offset_of(tag), len));
                 let result = match spans[..] {
                     [span] => raw::write(self.fd(*handle), span),
                     _ => raw::writev(self.fd(*handle), &spans),
@@ -275,9 +276,8 @@ impl Worker {
             ForkResult::Child => {
                 set_pdeathsig(Signal::SIGKILL).expect("PR_SET_PDEATHSIG");
                 BROKEN.store(0, Ordering::SeqCst);
-                // An epoll instance of its own, and a pipe of its own.
+                // An epoll instance of its own.
                 self.epoll = None;
-                self.pipe = None;
                 self.number = CHILD;
                 self.serve()
             }
@@ -303,26 +303,18 @@ impl Worker {
         (spans.collect(), start)
     }
 
-    fn pipe(&mut self) -> nix::Result<&(OwnedFd, OwnedFd)> {
-        if self.pipe.is_none() {
-            self.pipe = Some(pipe2(OFlag::O_CLOEXEC)?);
-        }
-        Ok(self.pipe.as_ref().expect("just made"))
-    }
-
     fn splice_out(
-        &mut self,
+        &self,
         slot: usize,
         len: usize,
         nonblock: bool,
         data: &mut Vec<u8>,
     ) -> nix::Result<i64> {
-        self.pipe()?;
-        let (reader, writer) = self.pipe.as_ref().expect("just made");
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         let moved = splice(
             self.fd(slot),
             None,
-            writer,
+            &writer,
             None,
             len,
             splice_flags(nonblock),
@@ -330,17 +322,17 @@ impl Worker {
         *data = vec![0; moved];
         let mut done = 0;
         while done < moved {
-            done += nix::unistd::read(reader, &mut data[done..])?;
+            done += nix::unistd::read(&reader, &mut data[done..])?;
         }
         Ok(moved as i64)
     }
 
-    fn splice_in(&mut self, slot: usize, len: usize, nonblock: bool, tag: u8) -> nix::Result<i64> {
-        let (_, writer) = self.pipe()?;
-        nix::unistd::write(writer, &pattern(tag, len))?;
-        let (reader, _) = self.pipe.as_ref().expect("just made");
+    fn splice_in(&self, slot: usize, len: usize, nonblock: bool, tag: u8) -> nix::Result<i64> {
+        let bytes = self.stream.piece(offset_of(tag), len);
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        nix::unistd::write(&writer, bytes)?;
         let result = splice(
-            reader,
+            &reader,
             None,
             self.fd(slot),
             None,
@@ -348,15 +340,13 @@ impl Worker {
             splice_flags(nonblock),
         );
         // What is left in the pipe goes with it.
-        self.pipe = None;
         result.map(|len| len as i64)
     }
 }
 
-/// Bytes that tell from which step they are and from which offset.
-fn pattern(tag: u8, len: usize) -> Vec<u8> {
-    let byte = |offset: usize| tag ^ (offset as u8) ^ (offset >> 8) as u8;
-    (0..len).map(byte).collect()
+/// Each step writes other bytes.
+fn offset_of(tag: u8) -> usize {
+    usize::from(tag) * 1021
 }
 
 fn poll_flags(events: Events) -> PollFlags {
