@@ -26,6 +26,9 @@ pub enum Exclusion {
     /// a write that fails, at any splice. The device wakes them at each 16 KiB of a write, and before a
     /// writer sleeps. Only an edge-triggered watch sees that.
     Edge,
+    /// A write to a FIFO wakes the first of the sleeping readers even if it fails, and this one then
+    /// goes to the end of the line. On the device it keeps its place.
+    FailedWrite,
     /// A sleeping splice is not exclusive on a FIFO; what else sleeps races with it.
     SpliceSleep,
 }
@@ -61,6 +64,9 @@ pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
         _ if view.has_edge_watch && has_other_edges(action, view) => Some(Exclusion::Edge),
         Action::Write { buffer, .. } => match buffer.len() {
             _ if falls_asleep && view.pollers > 0 => Some(Exclusion::Crowd),
+            _ if readers > 1 && view.value.is_some_and(|value| value < 0) => {
+                Some(Exclusion::FailedWrite)
+            }
             len if readers > 0 && len.min(room) > PIECE_BYTES => Some(Exclusion::EarlyWake),
             len if readers > 1 && len > room => Some(Exclusion::Race),
             _ => None,

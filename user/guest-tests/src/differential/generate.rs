@@ -6,7 +6,7 @@ use super::op::{Access, Action, Buffer, Events, Op};
 use crate::tools::bytes::Random;
 
 /// Operations of one sequence. Many of them find nothing to do (no handle yet, a blocked process).
-const OPS: usize = 40;
+const OPS: usize = 28;
 
 /// Number `index` of the sequences of a seed.
 pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
@@ -38,7 +38,9 @@ impl Dice {
             },
             21..=27 => Action::Close { handle },
             28..=30 => Action::Dup { handle },
-            31 => Action::Fork,
+            // Fork and exit take as long as ten others.
+            31 if self.is_one_in(2) => Action::Fork,
+            31 => Action::Dup { handle },
             32 => Action::Exit,
             33 => Action::Kill,
             34..=38 => Action::Signal {

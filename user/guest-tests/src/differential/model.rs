@@ -214,6 +214,10 @@ impl<S: Store> Model<S> {
         if self.store.resize(capacity) {
             self.capacity = capacity;
             done.push((who, capacity as i64));
+            // It wakes a writer, who takes what there is, also where it would not have been woken.
+            if let Some((who, Call::Write(writing))) = self.writers.pop_front() {
+                self.put(who, writing, &mut done);
+            }
         } else {
             done.push((who, error(Errno::EBUSY)));
         }
@@ -239,19 +243,22 @@ impl<S: Store> Model<S> {
                 }
             }
             if self.store.is_writable() {
-                if let Some((who, Call::Write(mut writing))) = self.writers.pop_front() {
-                    let is_torn = self.store.put(&mut writing, false);
-                    match writing.done {
-                        0 if is_torn => done.push((who, error(Errno::EFAULT))),
-                        moved if is_torn || moved == writing.total => {
-                            done.push((who, moved as i64));
-                        }
-                        _ => self.writers.push_back((who, Call::Write(writing))),
-                    }
+                if let Some((who, Call::Write(writing))) = self.writers.pop_front() {
+                    self.put(who, writing, done);
                     continue;
                 }
             }
             return;
+        }
+    }
+
+    /// A writer who was woken.
+    fn put(&mut self, who: usize, mut writing: Writing, done: &mut Done) {
+        let is_torn = self.store.put(&mut writing, false);
+        match writing.done {
+            0 if is_torn => done.push((who, error(Errno::EFAULT))),
+            moved if is_torn || moved == writing.total => done.push((who, moved as i64)),
+            _ => self.writers.push_back((who, Call::Write(writing))),
         }
     }
 }

@@ -54,10 +54,11 @@ fn simpler(op: &Op) -> Vec<Op> {
         add(0, op.action.clone());
         add(op.process - 1, op.action.clone());
     }
-    let mut lower = op.action.clone();
-    if let Some(handle) = lower.handle_mut().filter(|handle| **handle > 0) {
-        *handle = 0;
-        add(op.process, lower);
+    let handle = op.action.clone().handle_mut().map_or(0, |handle| *handle);
+    for lower in 0..handle {
+        let mut action = op.action.clone();
+        *action.handle_mut().expect("it has one") = lower;
+        add(op.process, action);
     }
     match &op.action {
         Action::Read { handle, buffer } => {
