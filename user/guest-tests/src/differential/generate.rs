@@ -126,3 +126,15 @@ impl Dice {
         &choices[self.0.up_to(choices.len()) - 1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_and_a_number_give_the_same_sequence_each_time() {
+        assert_eq!(sequence(1, 5), sequence(1, 5));
+        assert_ne!(sequence(1, 5), sequence(1, 6));
+        assert_ne!(sequence(1, 5), sequence(2, 5));
+    }
+}

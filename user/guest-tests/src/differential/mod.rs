@@ -37,7 +37,15 @@ use options::Options;
 use run::{Difference, Pair};
 use side::Order;
 
+use crate::harness::{amount, plain, Test};
 use crate::tools::schedule;
+use crate::tools::subject::scratch_path;
+
+/// What the suite runs of it.
+pub const TESTS: &[Test] = &[
+    plain!(ten_thousand_random_sequences_end_as_on_a_fifo).deadline_secs(300),
+    plain!(random_sequences_on_all_processors_end_as_on_a_fifo).deadline_secs(60),
+];
 
 /// First argument of the program that means this.
 pub const SUBCOMMAND: &str = "differential";
@@ -54,16 +62,8 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let directory = std::env::temp_dir();
-    let work = || match &options.replay {
-        Some(ops) => replay(&directory, ops, options.order),
-        None => many(&directory, &options),
-    };
-    let result = match options.order {
-        Order::OneByOne => schedule::on_one_processor(work),
-        Order::Spread => work(),
-    };
-    match result {
+    let name = format!("kpipe-{SUBCOMMAND}-{}", std::process::id());
+    match run(&std::env::temp_dir().join(name), &options) {
         Ok(summary) => {
             println!("{summary}");
             ExitCode::SUCCESS
@@ -75,24 +75,56 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     }
 }
 
-fn replay(directory: &Path, ops: &[Op], order: Order) -> Result<String, String> {
-    let mut pair = Pair::start(directory, order);
+fn ten_thousand_random_sequences_end_as_on_a_fifo() {
+    expect_no_difference(10_000, Order::OneByOne);
+}
+
+fn random_sequences_on_all_processors_end_as_on_a_fifo() {
+    expect_no_difference(500, Order::Spread);
+}
+
+fn expect_no_difference(sequences: usize, order: Order) {
+    let options = Options {
+        sequences: amount(sequences) as u64,
+        order,
+        ..Options::default()
+    };
+    if let Err(report) = run(&scratch_path("differential"), &options) {
+        panic!("{report}");
+    }
+}
+
+/// `Ok` is a summary, `Err` the shortened sequence that shows a difference. Makes a FIFO at `path`.
+fn run(path: &Path, options: &Options) -> Result<String, String> {
+    let work = || {
+        let mut pair = Pair::start(path, options.order);
+        match &options.replay {
+            Some(ops) => replay(&mut pair, ops),
+            None => many(&mut pair, options),
+        }
+    };
+    match options.order {
+        Order::OneByOne => schedule::on_one_processor(work),
+        Order::Spread => work(),
+    }
+}
+
+fn replay(pair: &mut Pair, ops: &[Op]) -> Result<String, String> {
     match pair.run(ops) {
-        Ok(()) => Ok(format!("no difference in {} steps", pair.counts.steps)),
+        Ok(report) => Ok(format!("{report}no difference")),
         Err(difference) => Err(difference.report),
     }
 }
 
-/// Runs sequences until one differs. `Ok` is a summary, `Err` the shortened sequence.
-pub fn many(directory: &Path, options: &Options) -> Result<String, String> {
-    let mut pair = Pair::start(directory, options.order);
+/// Runs sequences until one differs.
+fn many(pair: &mut Pair, options: &Options) -> Result<String, String> {
     let start = Instant::now();
     let mut shown = start;
     let mut done = 0;
     while done < options.sequences && start.elapsed() < options.limit {
         let ops = generate::sequence(options.seed, done);
         if let Err(difference) = pair.run(&ops) {
-            return Err(explain(&mut pair, options.seed, done, ops, difference));
+            return Err(explain(pair, options.seed, done, ops, difference));
         }
         done += 1;
         if options.shows_progress && shown.elapsed() > Duration::from_secs(5) {
@@ -117,7 +149,7 @@ fn explain(pair: &mut Pair, seed: u64, index: u64, ops: Vec<Op>, first: Differen
     let mut last = first;
     let deadline = Instant::now() + SHRINK;
     let ops = shrink::shrink(ops, deadline, |candidate| match pair.run(candidate) {
-        Ok(()) => false,
+        Ok(_) => false,
         Err(difference) => {
             last = difference;
             true

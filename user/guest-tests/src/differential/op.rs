@@ -402,3 +402,24 @@ pub fn print(ops: &[Op]) -> String {
     let ops: Vec<String> = ops.iter().map(Op::to_string).collect();
     ops.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::generate::sequence;
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_parsed() {
+        for index in 0..500 {
+            let ops = sequence(7, index);
+            assert_eq!(parse(&print(&ops)), Ok(ops));
+        }
+    }
+
+    #[test]
+    fn a_word_too_many_is_an_error() {
+        assert!(parse("0:fork 1").is_err());
+        assert!(parse("0:read 1").is_err());
+        assert!(parse("open r").is_err());
+    }
+}

@@ -23,16 +23,25 @@ pub struct Options {
     pub shows_progress: bool,
 }
 
-impl Options {
-    /// From the words behind the subcommand.
-    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
+impl Default for Options {
+    fn default() -> Self {
+        Self {
             sequences: 10_000,
             seed: 1,
             limit: Duration::MAX,
             order: Order::OneByOne,
             replay: None,
+            shows_progress: false,
+        }
+    }
+}
+
+impl Options {
+    /// From the words behind the subcommand.
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self {
             shows_progress: true,
+            ..Self::default()
         };
         while let Some(name) = arguments.next() {
             if name == "--spread" {

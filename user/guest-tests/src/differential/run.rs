@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -65,10 +65,10 @@ struct Run<'a> {
 }
 
 impl Pair {
-    /// The device's first queue, and a new FIFO in `directory`.
-    pub fn start(directory: &Path, order: Order) -> Self {
+    /// The device's first queue, and a new FIFO at this path.
+    pub fn start(fifo: &Path, order: Order) -> Self {
         let device = subject::device_path(0);
-        let fifo = directory.join("differential-fifo");
+        let fifo = fifo.to_owned();
         mkfifo(&fifo, FileMode::from_bits_truncate(0o600)).expect("mkfifo");
         let observer = subject::observe(&device).expect("open /dev/kpipe0; is the module loaded?");
         let capacity_bytes = observer.info().capacity_bytes;
@@ -83,8 +83,8 @@ impl Pair {
         }
     }
 
-    /// Runs a sequence from the beginning. After a difference all processes are new.
-    pub fn run(&mut self, ops: &[Op]) -> Result<(), Difference> {
+    /// Runs a sequence from the beginning, and returns what it did. After a difference all processes are new.
+    pub fn run(&mut self, ops: &[Op]) -> Result<String, Difference> {
         self.set_capacity(DEFAULT_CAPACITY_BYTES);
         let mut run = Run {
             pair: self,
@@ -95,12 +95,14 @@ impl Pair {
         };
         let result = run.all(ops);
         let report = std::mem::take(&mut run.report);
-        result.map_err(|problem| {
-            self.sides.iter_mut().for_each(Side::restart);
-            Difference {
-                report: format!("{report}{problem}"),
+        match result {
+            Ok(()) => Ok(report),
+            Err(problem) => {
+                self.sides.iter_mut().for_each(Side::restart);
+                let report = format!("{report}{problem}");
+                Err(Difference { report })
             }
-        })
+        }
     }
 
     fn set_capacity(&self, bytes: u64) {

@@ -93,3 +93,24 @@ fn simpler_buffers(buffer: &Buffer) -> Vec<Buffer> {
         .map(one)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{parse, print};
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn only_what_a_difference_needs_is_left() {
+        let ops = parse("1:fork; 2:open rw; 0:read 3 9000; 1:write 2 5000+1 bad 7; 0:close 1");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let needed = |ops: &[Op]| {
+            let writes =
+                |op: &Op| matches!(&op.action, Action::Write { buffer, .. } if buffer.len() >= 100);
+            let opens = |op: &Op| matches!(op.action, Action::Open { .. });
+            ops.iter().position(opens) < ops.iter().position(writes) && ops.iter().any(opens)
+        };
+        let short = shrink(ops.expect("a sequence"), deadline, needed);
+        assert_eq!(print(&short), "0:open rw; 0:write 0 100");
+    }
+}

@@ -62,6 +62,7 @@ pub const SECTIONS: &[&[Test]] = &[
     seek::TESTS,
     bad_input::TESTS,
     transfer::TESTS,
+    crate::differential::TESTS,
     lessons::TESTS,
     module::TESTS,
 ];
