@@ -15,7 +15,15 @@ pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let mut dice = Dice(Random::new((mixed ^ (mixed >> 31)).max(1)));
-    (0..OPS).map(|_| dice.op()).collect()
+    let mut ops = if dice.is_one_in(3) {
+        dice.crowded()
+    } else {
+        Vec::new()
+    };
+    while ops.len() < OPS {
+        ops.push(dice.op());
+    }
+    ops
 }
 
 struct Dice(Random);
@@ -26,6 +34,32 @@ impl Dice {
         let process = *self.one_of(&[0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3]);
         let action = self.action();
         Op { process, action }
+    }
+
+    /// Three processes at a small queue that is full: here writers fall asleep, and go on in turn.
+    fn crowded(&mut self) -> Vec<Op> {
+        let mut ops: Vec<Op> = (0..3)
+            .map(|process| Op {
+                process,
+                action: Action::Open {
+                    access: Access::Both,
+                    nonblock: process == 0,
+                },
+            })
+            .collect();
+        let bytes = *self.one_of(&[4096, 8192, 16384]);
+        let first = [
+            Action::Resize { handle: 0, bytes },
+            Action::Write {
+                handle: 0,
+                buffer: Buffer {
+                    parts: vec![bytes],
+                    good: None,
+                },
+            },
+        ];
+        ops.extend(first.map(|action| Op { process: 0, action }));
+        ops
     }
 
     /// The weights: most operations open, write, read and look.
