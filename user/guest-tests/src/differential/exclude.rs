@@ -92,7 +92,7 @@ pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
 /// See [`Exclusion::Edge`].
 fn has_other_edges(action: &Action, view: &View) -> bool {
     match action {
-        Action::Open { access, .. } => {
+        Action::Open { access, .. } | Action::Visit { access } => {
             access.reads() && view.ends.readers == 0 || access.writes() && view.ends.writers == 0
         }
         Action::Write { buffer, .. } => match view.value {

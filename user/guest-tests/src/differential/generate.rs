@@ -6,7 +6,7 @@ use super::op::{Access, Action, Buffer, Events, Op};
 use crate::tools::bytes::Random;
 
 /// Operations of one sequence. Many of them find nothing to do (no handle yet, a blocked process).
-const OPS: usize = 28;
+const OPS: usize = 24;
 
 /// Number `index` of the sequences of a seed.
 pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
@@ -66,7 +66,10 @@ impl Dice {
     fn action(&mut self) -> Action {
         let handle = self.0.up_to(4) - 1;
         match self.0.up_to(100) {
-            1..=20 => Action::Open {
+            1..=2 => Action::Visit {
+                access: *self.one_of(&[Access::Read, Access::Write]),
+            },
+            3..=20 => Action::Open {
                 access: *self.one_of(&[Access::Read, Access::Write, Access::Both]),
                 nonblock: self.is_one_in(2),
             },

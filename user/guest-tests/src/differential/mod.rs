@@ -26,6 +26,7 @@ mod shrink;
 mod side;
 mod state;
 mod store;
+mod text;
 mod worker;
 
 use std::path::Path;
@@ -43,8 +44,8 @@ use crate::tools::subject::scratch_path;
 
 /// What the suite runs of it.
 pub const TESTS: &[Test] = &[
-    plain!(ten_thousand_random_sequences_end_as_on_a_fifo).deadline_secs(300),
-    plain!(random_sequences_on_all_processors_end_as_on_a_fifo).deadline_secs(60),
+    plain!(ten_thousand_random_sequences_end_as_on_a_fifo).deadline_secs(600),
+    plain!(random_sequences_on_all_processors_end_as_on_a_fifo).deadline_secs(120),
 ];
 
 /// First argument of the program that means this.
@@ -159,6 +160,6 @@ fn explain(pair: &mut Pair, seed: u64, index: u64, ops: Vec<Op>, first: Differen
         "sequence {index} of seed {seed} shows a difference; shortened:\n{}\n\
          again: kpipe-tests {SUBCOMMAND} --replay '{}'",
         last.report,
-        op::print(&ops)
+        text::print(&ops)
     )
 }

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::op::{self, Op};
+use super::op::Op;
 use super::side::Order;
+use super::text;
 
 /// What is asked for.
 pub struct Options {
@@ -62,8 +63,8 @@ impl Options {
                 "--seconds" => options.limit = Duration::from_secs(number()?),
                 "--replay" => {
                     // A file, or the sequence itself.
-                    let text = std::fs::read_to_string(&value).unwrap_or(value);
-                    options.replay = Some(op::parse(&text)?);
+                    let ops = std::fs::read_to_string(&value).unwrap_or(value);
+                    options.replay = Some(text::parse(&ops)?);
                 }
                 _ => {
                     return Err(format!(

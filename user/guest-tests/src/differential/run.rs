@@ -166,7 +166,7 @@ impl Run<'_> {
         }
         for side in &mut self.pair.sides {
             let used = (0..CHILD).filter(|process| self.is_used[*process]);
-            used.for_each(|process| side.ask(process, "0 reset"));
+            used.for_each(|process| side.ask(process, 0, "reset"));
         }
         settle(&mut self.pair.sides)?;
         self.pair.check_unused()
@@ -187,13 +187,13 @@ impl Run<'_> {
         let who = op.process;
         self.is_used[who] = true;
         write!(self.report, "{:<28}", op.to_string()).expect("a String takes everything");
-        let command = format!("{} {action}", step % 251 + 1);
+        let (tag, command) = ((step % 251 + 1) as u8, action.to_string());
         for side in &mut self.pair.sides {
             match &action {
                 Action::Signal { restart: false } => side.signal(who, FAIL),
                 Action::Signal { restart: true } => side.signal(who, RESTART),
                 Action::Kill => side.kill_child(),
-                _ => side.ask(who, &command),
+                _ => side.ask(who, tag, &command),
             }
         }
         match action {

@@ -96,7 +96,7 @@ fn simpler_buffers(buffer: &Buffer) -> Vec<Buffer> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::op::{parse, print};
+    use super::super::text::{parse, print};
     use super::*;
     use std::time::Duration;
 

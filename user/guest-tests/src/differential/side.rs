@@ -56,7 +56,10 @@ struct Watched {
     pid: Pid,
     call: File,
     runs: File,
+    stat: File,
     is_asked: bool,
+    /// The number of its command.
+    tag: u8,
     /// What the last look saw: see [`Watched::look`].
     seen: Option<Vec<u8>>,
 }
@@ -125,10 +128,12 @@ impl Side {
     }
 
     /// Gives a process its next command.
-    pub fn ask(&mut self, process: usize, command: &str) {
+    pub fn ask(&mut self, process: usize, tag: u8, command: &str) {
         let channel = self.channels[process].as_raw_fd();
-        send(channel, command.as_bytes(), MsgFlags::empty()).expect("send to a process");
+        let message = format!("{tag} {command}");
+        send(channel, message.as_bytes(), MsgFlags::empty()).expect("send to a process");
         self.watched(process).is_asked = true;
+        self.watched(process).tag = tag;
         self.watched(process).seen = None;
     }
 
@@ -195,7 +200,9 @@ impl Side {
             let channel = self.channels[number].as_raw_fd();
             match recv(channel, &mut self.message, MsgFlags::MSG_DONTWAIT) {
                 Ok(len) => {
-                    answers.insert(number, Answer::from_bytes(&self.message[..len]));
+                    let answer = Answer::from_bytes(&self.message[..len]);
+                    assert_eq!(answer.tag, watched.tag, "process {number} answers too late");
+                    answers.insert(number, answer);
                     watched.is_asked = false;
                 }
                 Err(Errno::EAGAIN) => {}
@@ -250,7 +257,9 @@ impl Watched {
             pid,
             call: open("wchan"),
             runs: open("schedstat"),
+            stat: open("stat"),
             is_asked: false,
+            tag: 0,
             seen: None,
         }
     }
@@ -260,6 +269,12 @@ impl Watched {
         let len = file.read_at(&mut bytes, 0)?;
         bytes.truncate(len);
         Ok(bytes)
+    }
+
+    /// Does it sleep in a way that no signal ends (state D)? That is not for long, and may be in fork.
+    fn waits_for_a_lock(&self) -> bool {
+        let stat = self.read(&self.stat).unwrap_or_default();
+        !String::from_utf8_lossy(&stat).contains(") S ")
     }
 
     /// How long and how often it ran so far, if it sleeps now (in the call that it was told to make,
@@ -272,7 +287,8 @@ impl Watched {
         let call = self.read(&self.call).ok()?;
         let runs = self.read(&self.runs).ok()?;
         let is_asleep = call != b"0";
-        is_asleep.then_some(runs)
+        let is_new = self.seen.as_ref() != Some(&runs);
+        (is_asleep && !(is_new && self.waits_for_a_lock())).then_some(runs)
     }
 }
 

@@ -261,9 +261,11 @@ impl State {
                 (Some(Some(Busy::Other)), Done::new())
             }
             Action::Poll { .. } | Action::Await { .. } => (Some(Some(Busy::Poll)), Done::new()),
-            Action::Dup { .. } | Action::Fork | Action::Unwatch { .. } | Action::Queued { .. } => {
-                (Some(Some(Busy::Other)), Done::new())
-            }
+            Action::Visit { .. }
+            | Action::Dup { .. }
+            | Action::Fork
+            | Action::Unwatch { .. }
+            | Action::Queued { .. } => (Some(Some(Busy::Other)), Done::new()),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Answer {
     pub value: i64,
     /// SIGPIPEs since the last answer.
     pub broken: u32,
+    /// The number that the command had.
+    pub tag: u8,
     /// Bytes that were read, or events.
     pub data: Vec<u8>,
 }
@@ -54,6 +56,7 @@ impl Answer {
         Self {
             value: i64::from_ne_bytes(bytes[..8].try_into().expect("8 bytes")),
             broken: u32::from_ne_bytes(bytes[8..12].try_into().expect("4 bytes")),
+            tag: bytes[12],
             data: bytes[HEADER_BYTES..].to_vec(),
         }
     }
@@ -121,6 +124,7 @@ impl Worker {
             let value = result.unwrap_or_else(|errno| -(errno as i64));
             answer.extend(value.to_ne_bytes());
             answer.extend(BROKEN.swap(0, Ordering::SeqCst).to_ne_bytes());
+            answer.push(tag);
             answer.resize(HEADER_BYTES, 0);
             answer.extend(data);
             let channel = self.channels[self.number].as_raw_fd();
@@ -141,6 +145,7 @@ impl Worker {
     fn call(&mut self, action: &Action, tag: u8, data: &mut Vec<u8>) -> nix::Result<i64> {
         match action {
             Action::Open { access, nonblock } => self.open(*access, *nonblock),
+            Action::Visit { access } => self.open_file(*access, true).map(|_| 0),
             Action::Close { handle } => {
                 let fd = self.slots[*handle].take().expect("an open slot");
                 nix::unistd::close(fd).map(|()| 0)
@@ -249,6 +254,11 @@ impl Worker {
     }
 
     fn open(&mut self, access: Access, nonblock: bool) -> nix::Result<i64> {
+        let fd = self.open_file(access, nonblock)?;
+        Ok(self.keep(fd))
+    }
+
+    fn open_file(&self, access: Access, nonblock: bool) -> nix::Result<OwnedFd> {
         let mut flags = OFlag::O_CLOEXEC
             | match access {
                 Access::Read => OFlag::O_RDONLY,
@@ -256,8 +266,7 @@ impl Worker {
                 Access::Both => OFlag::O_RDWR,
             };
         flags.set(OFlag::O_NONBLOCK, nonblock);
-        let fd = open(&self.path, flags, Mode::empty())?;
-        Ok(self.keep(fd))
+        open(&self.path, flags, Mode::empty())
     }
 
     /// Puts a descriptor into the lowest free slot, and returns its number.
