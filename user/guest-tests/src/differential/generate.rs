@@ -15,10 +15,10 @@ pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let mut dice = Dice(Random::new((mixed ^ (mixed >> 31)).max(1)));
-    let mut ops = if dice.is_one_in(3) {
-        dice.crowded()
-    } else {
-        Vec::new()
+    let mut ops = match dice.0.up_to(10) {
+        1..=3 => dice.crowded(),
+        4 => dice.watched(),
+        _ => Vec::new(),
     };
     while ops.len() < OPS {
         ops.push(dice.op());
@@ -60,6 +60,34 @@ impl Dice {
         ];
         ops.extend(first.map(|action| Op { process: 0, action }));
         ops
+    }
+
+    /// An edge-triggered watch that has told of the data, which is still there.
+    fn watched(&mut self) -> Vec<Op> {
+        let process = self.0.up_to(3) - 1;
+        let write = || Action::Write {
+            handle: 0,
+            buffer: Buffer {
+                parts: vec![100],
+                good: None,
+            },
+        };
+        let access = Access::Both;
+        let nonblock = self.is_one_in(2);
+        let events = *self.one_of(&[Events::In, Events::Both]);
+        let actions = [
+            Action::Open { access, nonblock },
+            Action::Watch {
+                handle: 0,
+                events,
+                edge: true,
+            },
+            write(),
+            Action::Await { wait: false },
+            write(),
+            Action::Await { wait: false },
+        ];
+        actions.map(|action| Op { process, action }).into()
     }
 
     /// The weights: most operations open, write, read and look.

@@ -81,7 +81,7 @@ fn ten_thousand_random_sequences_end_as_on_a_fifo() {
 }
 
 fn random_sequences_on_all_processors_end_as_on_a_fifo() {
-    expect_no_difference(500, Order::Spread);
+    expect_no_difference(200, Order::Spread);
 }
 
 fn expect_no_difference(sequences: usize, order: Order) {
