@@ -3,7 +3,7 @@
 //! What is left out of the comparison, and why: each is a difference that docs/fifo.md lists, or an
 //! outcome that depends on who is quicker on either subject.
 
-use super::model::{Ends, Model};
+use super::model::Model;
 use super::op::Action;
 use super::store::Bytes;
 
@@ -22,21 +22,21 @@ pub enum Exclusion {
     Race,
     /// Somebody polls for what somebody else sleeps for: who is quicker decides.
     Crowd,
-    /// A FIFO wakes its pollers also when nothing has changed for them: at the first open of a side, at
-    /// a write that fails, at any splice. The device wakes them at each 16 KiB of a write, and before a
+    /// A FIFO wakes its pollers also when nothing has changed for them: at a write that fails, at any
+    /// splice. The device wakes them at each 16 KiB of a write, and before a
     /// writer sleeps. Only an edge-triggered watch sees that.
     Edge,
     /// A write to a FIFO wakes the first of the sleeping readers even if it fails, and this one then
     /// goes to the end of the line. On the device it keeps its place.
     FailedWrite,
+    /// A splice from a FIFO sends SIGIO to its writers if it frees a slot, from the device always.
+    SpliceNotice,
     /// A sleeping splice is not exclusive on a FIFO; what else sleeps races with it.
     SpliceSleep,
 }
 
 /// What the reasons look at: before the operation, and after it in the model.
 pub struct View<'a> {
-    /// Open ends before.
-    pub ends: Ends,
     /// The model before.
     pub before: &'a Model<Bytes>,
     /// The model after.
@@ -47,6 +47,8 @@ pub struct View<'a> {
     pub pollers: usize,
     /// Was an edge-triggered watch made in this sequence?
     pub has_edge_watch: bool,
+    /// Was O_ASYNC set in this sequence?
+    pub has_listener: bool,
     /// The result, if it is known at once.
     pub value: Option<i64>,
 }
@@ -62,6 +64,7 @@ pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
     match action {
         _ if !view.rules_agree => Some(Exclusion::Capacity),
         _ if view.has_edge_watch && has_other_edges(action, view) => Some(Exclusion::Edge),
+        Action::SpliceOut { .. } if view.has_listener => Some(Exclusion::SpliceNotice),
         Action::Write { buffer, .. } => match buffer.len() {
             _ if falls_asleep && view.pollers > 0 => Some(Exclusion::Crowd),
             _ if readers > 1 && view.value.is_some_and(|value| value < 0) => {
@@ -80,7 +83,6 @@ pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
         Action::Poll { wait: true, .. } | Action::Await { wait: true } if readers + writers > 0 => {
             Some(Exclusion::Crowd)
         }
-        Action::Resize { .. } if writers > 1 => Some(Exclusion::Race),
         Action::SpliceOut { nonblock, .. } | Action::SpliceIn { nonblock, .. } => {
             let may_sleep = view.value.is_none() && !nonblock;
             (readers + writers > 0 || may_sleep).then_some(Exclusion::SpliceSleep)
@@ -92,15 +94,13 @@ pub fn reason(action: &Action, view: &View) -> Option<Exclusion> {
 /// See [`Exclusion::Edge`].
 fn has_other_edges(action: &Action, view: &View) -> bool {
     match action {
-        Action::Open { access, .. } | Action::Visit { access } => {
-            access.reads() && view.ends.readers == 0 || access.writes() && view.ends.writers == 0
-        }
         Action::Write { buffer, .. } => match view.value {
             Some(1..) => view.pollers > 0 && buffer.len() > PIECE_BYTES,
             _ => buffer.len() > 0,
         },
         Action::Watch { .. } => view.before.sleepers().1 > 0,
-        Action::SpliceOut { .. } | Action::SpliceIn { .. } => true,
+        // A FIFO wakes without saying for what, so that a watch for data hears of new room.
+        Action::Resize { .. } | Action::SpliceOut { .. } | Action::SpliceIn { .. } => true,
         _ => false,
     }
 }

@@ -6,7 +6,7 @@ use super::op::{Access, Action, Buffer, Events, Op};
 use crate::tools::bytes::Random;
 
 /// Operations of one sequence. Many of them find nothing to do (no handle yet, a blocked process).
-const OPS: usize = 24;
+const OPS: usize = 16;
 
 /// Number `index` of the sequences of a seed.
 pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
@@ -18,6 +18,7 @@ pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
     let mut ops = match dice.0.up_to(10) {
         1..=3 => dice.crowded(),
         4 => dice.watched(),
+        5 => dice.listening(),
         _ => Vec::new(),
     };
     while ops.len() < OPS {
@@ -90,6 +91,25 @@ impl Dice {
         actions.map(|action| Op { process, action }).into()
     }
 
+    /// A read end and a write end whose process is told by SIGIO.
+    fn listening(&mut self) -> Vec<Op> {
+        let process = self.0.up_to(3) - 1;
+        let access = *self.one_of(&[Access::Read, Access::Write, Access::Both]);
+        let nonblock = true;
+        let actions = [
+            Action::Open {
+                access: Access::Both,
+                nonblock,
+            },
+            Action::Open { access, nonblock },
+            Action::Async {
+                handle: 1,
+                on: true,
+            },
+        ];
+        actions.map(|action| Op { process, action }).into()
+    }
+
     /// The weights: most operations open, write, read and look.
     fn action(&mut self) -> Action {
         let handle = self.0.up_to(4) - 1;
@@ -104,7 +124,7 @@ impl Dice {
             21..=27 => Action::Close { handle },
             28..=30 => Action::Dup { handle },
             // Fork and exit take as long as ten others.
-            31 if self.is_one_in(2) => Action::Fork,
+            31 if self.is_one_in(4) => Action::Fork,
             31 => Action::Dup { handle },
             32 => Action::Exit,
             33 => Action::Kill,
@@ -138,7 +158,11 @@ impl Dice {
                 handle,
                 on: self.is_one_in(2),
             },
-            94..=97 => Action::Resize {
+            94 => Action::Async {
+                handle,
+                on: !self.is_one_in(4),
+            },
+            95..=97 => Action::Resize {
                 handle,
                 bytes: *self.one_of(&[0, 1, 4096, 4096, 4096, 4097, 8192, 16384, 65536, 131_072]),
             },

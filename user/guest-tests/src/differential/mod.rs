@@ -9,6 +9,7 @@
 //! kpipe-tests differential --replay '0:open rw; 0:write 0 100; 0:read 0 4096'
 //! kpipe-tests differential --replay FILE
 //! kpipe-tests differential --spread                 on all processors, slower
+//! kpipe-tests differential --subjects pair          IOC_PAIR and pipe(2) instead of device and FIFO
 //! ```
 //!
 //! The way of a sequence: [`generate`] draws it, [`state`] decides for each [`op`] whether it makes
@@ -24,8 +25,10 @@ mod options;
 mod run;
 mod shrink;
 mod side;
+mod signals;
 mod state;
 mod store;
+mod subjects;
 mod text;
 mod worker;
 
@@ -37,6 +40,7 @@ use op::Op;
 use options::Options;
 use run::{Difference, Pair};
 use side::Order;
+use subjects::Kind;
 
 use crate::harness::{amount, plain, Test};
 use crate::tools::schedule;
@@ -45,6 +49,7 @@ use crate::tools::subject::scratch_path;
 /// What the suite runs of it.
 pub const TESTS: &[Test] = &[
     plain!(ten_thousand_random_sequences_end_as_on_a_fifo).deadline_secs(600),
+    plain!(random_sequences_on_a_pair_end_as_on_a_pipe).deadline_secs(120),
     plain!(random_sequences_on_all_processors_end_as_on_a_fifo).deadline_secs(120),
 ];
 
@@ -77,17 +82,22 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn ten_thousand_random_sequences_end_as_on_a_fifo() {
-    expect_no_difference(10_000, Order::OneByOne);
+    expect_no_difference(Kind::Named, 10_000, Order::OneByOne);
+}
+
+fn random_sequences_on_a_pair_end_as_on_a_pipe() {
+    expect_no_difference(Kind::Anonymous, 1000, Order::OneByOne);
 }
 
 fn random_sequences_on_all_processors_end_as_on_a_fifo() {
-    expect_no_difference(200, Order::Spread);
+    expect_no_difference(Kind::Named, 200, Order::Spread);
 }
 
-fn expect_no_difference(sequences: usize, order: Order) {
+fn expect_no_difference(subjects: Kind, sequences: usize, order: Order) {
     let options = Options {
         sequences: amount(sequences) as u64,
         order,
+        subjects,
         ..Options::default()
     };
     if let Err(report) = run(&scratch_path("differential"), &options) {
@@ -98,7 +108,7 @@ fn expect_no_difference(sequences: usize, order: Order) {
 /// `Ok` is a summary, `Err` the shortened sequence that shows a difference. Makes a FIFO at `path`.
 fn run(path: &Path, options: &Options) -> Result<String, String> {
     let work = || {
-        let mut pair = Pair::start(path, options.order);
+        let mut pair = Pair::start(options.subjects, path, options.order);
         match &options.replay {
             Some(ops) => replay(&mut pair, ops),
             None => many(&mut pair, options),

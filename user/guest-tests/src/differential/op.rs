@@ -58,6 +58,8 @@ pub enum Action {
     Queued { handle: usize },
     /// fcntl(2) F_SETFL
     Nonblock { handle: usize, on: bool },
+    /// fcntl(2) F_SETOWN to the process itself, and F_SETFL with O_ASYNC or without.
+    Async { handle: usize, on: bool },
     /// F_SETPIPE_SZ on the FIFO, IOC_RESIZE on the device.
     Resize { handle: usize, bytes: usize },
     /// splice(2) to a pipe of the process, which is emptied then.
@@ -142,6 +144,7 @@ impl Action {
             | Action::Unwatch { handle }
             | Action::Queued { handle }
             | Action::Nonblock { handle, .. }
+            | Action::Async { handle, .. }
             | Action::Resize { handle, .. }
             | Action::SpliceOut { handle, .. }
             | Action::SpliceIn { handle, .. } => Some(handle),

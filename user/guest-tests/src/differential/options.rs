@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::op::Op;
 use super::side::Order;
+use super::subjects::Kind;
 use super::text;
 
 /// What is asked for.
@@ -18,6 +19,8 @@ pub struct Options {
     pub limit: Duration,
     /// Who runs when several processes could.
     pub order: Order,
+    /// What is compared.
+    pub subjects: Kind,
     /// Only this one.
     pub replay: Option<Vec<Op>>,
     /// Is there somebody who wants to see how far it is?
@@ -31,6 +34,7 @@ impl Default for Options {
             seed: 1,
             limit: Duration::MAX,
             order: Order::OneByOne,
+            subjects: Kind::Named,
             replay: None,
             shows_progress: false,
         }
@@ -61,6 +65,13 @@ impl Options {
                 "--sequences" => options.sequences = number()?,
                 "--seed" => options.seed = number()?,
                 "--seconds" => options.limit = Duration::from_secs(number()?),
+                "--subjects" => {
+                    options.subjects = match value.as_str() {
+                        "fifo" => Kind::Named,
+                        "pair" => Kind::Anonymous,
+                        _ => return Err(format!("{name} {value}? fifo or pair")),
+                    }
+                }
                 "--replay" => {
                     // A file, or the sequence itself.
                     let ops = std::fs::read_to_string(&value).unwrap_or(value);
@@ -68,7 +79,7 @@ impl Options {
                 }
                 _ => {
                     return Err(format!(
-                    "{name}? there are --sequences N, --seed S, --seconds T, --spread and --replay OPS|FILE"
+                    "{name}? there are --sequences N, --seed S, --seconds T, --spread, --subjects fifo|pair and --replay OPS|FILE"
                 ))
                 }
             }

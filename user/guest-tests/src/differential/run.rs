@@ -4,31 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode as FileMode;
-use nix::unistd::mkfifo;
 
 use super::exclude::Exclusion;
 use super::op::{Action, Op};
 use super::side::{settle, Order, Side};
+use super::signals::{FAIL, RESTART};
 use super::state::{Plan, State, CHILD, PROCESSES};
-use super::worker::{Answer, FAIL, RESTART};
-use crate::tools::end::End;
-use crate::tools::subject;
+use super::subjects::{Kind, Subjects};
+use super::worker::Answer;
 use kpipe_abi::uapi::DEFAULT_CAPACITY_BYTES;
-
-/// Names of the two sides, in their order.
-pub const NAMES: [&str; 2] = ["device", "fifo"];
 
 /// The two subjects.
 pub struct Pair {
     sides: [Side; 2],
-    observer: End,
+    subjects: Subjects,
     capacity_bytes: u64,
     /// What has been done so far.
     pub counts: Counts,
@@ -65,20 +57,17 @@ struct Run<'a> {
 }
 
 impl Pair {
-    /// The device's first queue, and a new FIFO at this path.
-    pub fn start(fifo: &Path, order: Order) -> Self {
-        let device = subject::device_path(0);
-        let fifo = fifo.to_owned();
-        mkfifo(&fifo, FileMode::from_bits_truncate(0o600)).expect("mkfifo");
-        let observer = subject::observe(&device).expect("open /dev/kpipe0; is the module loaded?");
-        let capacity_bytes = observer.info().capacity_bytes;
+    /// Two queues; for a FIFO see [`Subjects::new`].
+    pub fn start(kind: Kind, fifo: &Path, order: Order) -> Self {
+        let subjects = Subjects::new(kind, fifo);
+        let [device, other] = subjects.paths.clone();
         Self {
             sides: [
                 Side::start(device, true, order),
-                Side::start(fifo, false, order),
+                Side::start(other, false, order),
             ],
-            observer,
-            capacity_bytes,
+            capacity_bytes: subjects.observer.info().capacity_bytes,
+            subjects,
             counts: Counts::default(),
         }
     }
@@ -106,28 +95,9 @@ impl Pair {
     }
 
     fn set_capacity(&self, bytes: u64) {
-        if self.observer.info().capacity_bytes != bytes {
-            self.observer.resize(bytes).expect("resize");
-        }
-    }
-
-    /// Is really nothing open any more?
-    fn check_unused(&self) -> Result<(), String> {
-        let info = self.observer.info();
-        if (info.readers, info.writers, info.queued_bytes) != (0, 0, 0) {
-            return Err(format!(
-                "after all was closed the device has {} readers, {} writers and {} bytes\n",
-                info.readers, info.writers, info.queued_bytes
-            ));
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        let opened = options.open(self.sides[1].path());
-        match opened.map_err(|e| e.raw_os_error()) {
-            Err(Some(errno)) if errno == Errno::ENXIO as i32 => Ok(()),
-            other => Err(format!(
-                "after all was closed the FIFO has readers: {other:?}\n"
-            )),
+        let observer = &self.subjects.observer;
+        if observer.info().capacity_bytes != bytes {
+            observer.resize(bytes).expect("resize");
         }
     }
 }
@@ -135,8 +105,6 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         self.set_capacity(self.capacity_bytes);
-        // The directory is removed in any case.
-        let _ = std::fs::remove_file(self.sides[1].path());
     }
 }
 
@@ -164,12 +132,19 @@ impl Run<'_> {
         if self.state.has_child() {
             self.all_of_end(CHILD, Action::Exit)?;
         }
-        for side in &mut self.pair.sides {
-            let used = (0..CHILD).filter(|process| self.is_used[*process]);
-            used.for_each(|process| side.ask(process, 0, "reset"));
+        for process in 0..CHILD {
+            if !self.is_used[process] {
+                continue;
+            }
+            write!(self.report, "{process}:close all                 ").expect("a String");
+            for side in &mut self.pair.sides {
+                side.ask(process, 0, "reset");
+            }
+            self.actions[process] = Action::Exit;
+            let answers = settle(&mut self.pair.sides)?;
+            self.compare(&answers)?;
         }
-        settle(&mut self.pair.sides)?;
-        self.pair.check_unused()
+        self.pair.subjects.check_unused()
     }
 
     fn all_of_end(&mut self, process: usize, action: Action) -> Result<(), String> {
@@ -241,7 +216,7 @@ impl Run<'_> {
             writeln!(self.report, "{}", self.print(fifo)).expect("a String takes everything");
             return Ok(());
         }
-        let [first, second] = NAMES;
+        let [first, second] = self.pair.subjects.names();
         let (device, fifo) = (self.print(device), self.print(fifo));
         Err(format!(
             "<- DIFFERENT\n  {first:<8}{device}\n  {second:<8}{fifo}\n"
@@ -302,6 +277,9 @@ fn print_answer(action: &Action, answer: &Answer) -> String {
     }
     for _ in 0..answer.broken {
         text += " SIGPIPE";
+    }
+    if answer.was_told {
+        text += " (SIGIO before)";
     }
     text
 }

@@ -122,11 +122,6 @@ impl Side {
         }
     }
 
-    /// Where the queue is.
-    pub fn path(&self) -> &PathBuf {
-        &self.path
-    }
-
     /// Gives a process its next command.
     pub fn ask(&mut self, process: usize, tag: u8, command: &str) {
         let channel = self.channels[process].as_raw_fd();

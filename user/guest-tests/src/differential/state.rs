@@ -52,6 +52,7 @@ pub struct State {
     fifo: Model<Slots>,
     device: Model<Bytes>,
     has_edge_watch: bool,
+    has_listener: bool,
 }
 
 /// What becomes of an operation.
@@ -77,6 +78,7 @@ impl State {
             fifo: Model::new(DEFAULT_CAPACITY_BYTES as usize),
             device: Model::new(DEFAULT_CAPACITY_BYTES as usize),
             has_edge_watch: false,
+            has_listener: false,
         }
     }
 
@@ -111,12 +113,12 @@ impl State {
         let mut after = self.clone();
         let (known, done) = after.apply(op.process, &action);
         let view = exclude::View {
-            ends: self.ends(),
             before: &self.device,
             after: &after.device,
             rules_agree: known.is_some() && after.fifo.view() == after.device.view(),
             pollers: self.count(Busy::Poll),
             has_edge_watch: after.has_edge_watch,
+            has_listener: after.has_listener,
             value: done.iter().find(|(who, _)| *who == op.process).map(|d| d.1),
         };
         if let Some(exclusion) = exclude::reason(&action, &view) {
@@ -258,6 +260,10 @@ impl State {
             }
             Action::Watch { edge, .. } => {
                 self.has_edge_watch |= edge;
+                (Some(Some(Busy::Other)), Done::new())
+            }
+            Action::Async { on, .. } => {
+                self.has_listener |= on;
                 (Some(Some(Busy::Other)), Done::new())
             }
             Action::Poll { .. } | Action::Await { .. } => (Some(Some(Busy::Poll)), Done::new()),

@@ -45,6 +45,9 @@ impl fmt::Display for Action {
             Action::Nonblock { handle, on } => {
                 write!(f, "nonblock {handle} {}", if *on { "on" } else { "off" })
             }
+            Action::Async { handle, on } => {
+                write!(f, "async {handle} {}", if *on { "on" } else { "off" })
+            }
             Action::Resize { handle, bytes } => write!(f, "resize {handle} {bytes}"),
             Action::SpliceOut {
                 handle,
@@ -125,6 +128,14 @@ impl<'a> Words<'a> {
             "w" => Ok(Access::Write),
             "rw" => Ok(Access::Both),
             other => Err(format!("{other:?} is none of r, w, rw")),
+        }
+    }
+
+    fn on(&mut self) -> Result<bool, String> {
+        match self.word()? {
+            "on" => Ok(true),
+            "off" => Ok(false),
+            other => Err(format!("{other:?} is neither on nor off")),
         }
     }
 
@@ -224,11 +235,11 @@ impl FromStr for Action {
             },
             "nonblock" => Action::Nonblock {
                 handle: words.number()?,
-                on: match words.word()? {
-                    "on" => true,
-                    "off" => false,
-                    other => return Err(format!("{other:?} is neither on nor off")),
-                },
+                on: words.on()?,
+            },
+            "async" => Action::Async {
+                handle: words.number()?,
+                on: words.on()?,
             },
             "resize" => Action::Resize {
                 handle: words.number()?,

@@ -7,20 +7,19 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, open, splice, FcntlArg, OFlag, SpliceFFlags};
-use nix::libc;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{recv, send, MsgFlags};
 use nix::sys::stat::Mode;
 use nix::unistd::{fork, pipe2, ForkResult};
 
 use super::op::{Access, Action, Buffer, Events};
+use super::signals::Signals;
 use super::state::{CHILD, SLOTS};
 use crate::tools::bytes::Stream;
 use crate::tools::memory::{Mapping, Page, Span, PAGE_BYTES};
@@ -32,11 +31,6 @@ pub const BUFFER_BYTES: usize = 48 * PAGE_BYTES;
 pub const MESSAGE_BYTES: usize = BUFFER_BYTES + HEADER_BYTES;
 const HEADER_BYTES: usize = 16;
 
-/// The signal after which a call fails.
-pub const FAIL: Signal = Signal::SIGUSR1;
-/// The signal after which a call goes on.
-pub const RESTART: Signal = Signal::SIGUSR2;
-
 /// What an action brought about, as its caller sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -44,6 +38,8 @@ pub struct Answer {
     pub value: i64,
     /// SIGPIPEs since the last answer.
     pub broken: u32,
+    /// Was there a SIGIO between the last answer and this command?
+    pub was_told: bool,
     /// The number that the command had.
     pub tag: u8,
     /// Bytes that were read, or events.
@@ -57,16 +53,9 @@ impl Answer {
             value: i64::from_ne_bytes(bytes[..8].try_into().expect("8 bytes")),
             broken: u32::from_ne_bytes(bytes[8..12].try_into().expect("4 bytes")),
             tag: bytes[12],
+            was_told: bytes[13] != 0,
             data: bytes[HEADER_BYTES..].to_vec(),
         }
-    }
-}
-
-static BROKEN: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn on_signal(number: libc::c_int) {
-    if number == libc::SIGPIPE {
-        BROKEN.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -78,6 +67,7 @@ pub struct Worker {
     number: usize,
     slots: [Option<OwnedFd>; SLOTS],
     epoll: Option<Epoll>,
+    signals: Signals,
     memory: Mapping,
     stream: Stream,
 }
@@ -85,7 +75,7 @@ pub struct Worker {
 impl Worker {
     /// Serves commands until it is killed.
     pub fn run(path: PathBuf, is_device: bool, channels: Vec<OwnedFd>, number: usize) -> ! {
-        prepare_process();
+        set_pdeathsig(Signal::SIGKILL).expect("PR_SET_PDEATHSIG");
         let mut worker = Self {
             path,
             is_device,
@@ -93,6 +83,7 @@ impl Worker {
             number,
             slots: Default::default(),
             epoll: None,
+            signals: Signals::start(),
             memory: Mapping::of(&[Page::Open; BUFFER_BYTES / PAGE_BYTES]),
             stream: Stream::new(),
         };
@@ -112,6 +103,8 @@ impl Worker {
             let text = std::str::from_utf8(&message[..len]).expect("commands are text");
             let (tag, action) = text.split_once(' ').expect("TAG ACTION");
             let tag: u8 = tag.parse().expect("a tag is a byte");
+            // Now, when nobody is at work: nothing depends on who is quicker.
+            let was_told = self.signals.take_io();
             let mut data = Vec::new();
             let result = match action {
                 "reset" => self.reset(),
@@ -123,8 +116,8 @@ impl Worker {
             let mut answer = Vec::with_capacity(HEADER_BYTES + data.len());
             let value = result.unwrap_or_else(|errno| -(errno as i64));
             answer.extend(value.to_ne_bytes());
-            answer.extend(BROKEN.swap(0, Ordering::SeqCst).to_ne_bytes());
-            answer.push(tag);
+            answer.extend(self.signals.take_broken().to_ne_bytes());
+            answer.extend([tag, was_told.into()]);
             answer.resize(HEADER_BYTES, 0);
             answer.extend(data);
             let channel = self.channels[self.number].as_raw_fd();
@@ -135,6 +128,8 @@ impl Worker {
     fn reset(&mut self) -> nix::Result<i64> {
         self.slots = Default::default();
         self.epoll = None;
+        // One from the end is no part of the next sequence.
+        self.signals.take_io();
         Ok(0)
     }
 
@@ -227,11 +222,10 @@ impl Worker {
             Action::Queued { handle } => {
                 kpipe_abi::queued_bytes(self.fd(*handle)).map(|len| len as i64)
             }
-            Action::Nonblock { handle, on } => {
-                let fd = self.fd(*handle);
-                let mut flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-                flags.set(OFlag::O_NONBLOCK, *on);
-                fcntl(fd, FcntlArg::F_SETFL(flags)).map(i64::from)
+            Action::Nonblock { handle, on } => set_flag(self.fd(*handle), OFlag::O_NONBLOCK, *on),
+            Action::Async { handle, on } => {
+                raw::own(self.fd(*handle))?;
+                set_flag(self.fd(*handle), OFlag::O_ASYNC, *on)
             }
             Action::Resize { handle, bytes } if self.is_device => {
                 kpipe_abi::resize(self.fd(*handle), *bytes as u64).map(|len| len as i64)
@@ -284,7 +278,7 @@ impl Worker {
             ForkResult::Parent { child } => Ok(child.as_raw().into()),
             ForkResult::Child => {
                 set_pdeathsig(Signal::SIGKILL).expect("PR_SET_PDEATHSIG");
-                BROKEN.store(0, Ordering::SeqCst);
+                self.signals.take_broken();
                 // An epoll instance of its own.
                 self.epoll = None;
                 self.number = CHILD;
@@ -358,6 +352,12 @@ fn offset_of(tag: u8) -> usize {
     usize::from(tag) * 1021
 }
 
+fn set_flag(fd: BorrowedFd, flag: OFlag, on: bool) -> nix::Result<i64> {
+    let mut flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    flags.set(flag, on);
+    fcntl(fd, FcntlArg::F_SETFL(flags)).map(i64::from)
+}
+
 fn poll_flags(events: Events) -> PollFlags {
     match events {
         Events::In => PollFlags::POLLIN,
@@ -370,25 +370,5 @@ fn splice_flags(nonblock: bool) -> SpliceFFlags {
     match nonblock {
         true => SpliceFFlags::SPLICE_F_NONBLOCK,
         false => SpliceFFlags::empty(),
-    }
-}
-
-fn prepare_process() {
-    set_pdeathsig(Signal::SIGKILL).expect("PR_SET_PDEATHSIG");
-    let actions = [
-        (FAIL, SigHandler::Handler(on_signal), SaFlags::empty()),
-        (RESTART, SigHandler::Handler(on_signal), SaFlags::SA_RESTART),
-        (
-            Signal::SIGPIPE,
-            SigHandler::Handler(on_signal),
-            SaFlags::SA_RESTART,
-        ),
-        // Ignored: then a child of this process needs nobody to wait for it.
-        (Signal::SIGCHLD, SigHandler::SigIgn, SaFlags::empty()),
-    ];
-    for (signal, handler, flags) in actions {
-        let action = SigAction::new(handler, flags, SigSet::empty());
-        // SAFETY: the handler only adds to an atomic, which is async-signal-safe.
-        unsafe { sigaction(signal, &action) }.expect("sigaction");
     }
 }

@@ -23,6 +23,13 @@ pub const RWF_NOSIGNAL: i32 = 0x100;
 /// Offset that stands for the current position in preadv2(2) and pwritev2(2).
 const CURRENT_POSITION: i64 = -1;
 
+/// fcntl(2) F_SETOWN: signals of the descriptor go to this process.
+pub fn own(fd: BorrowedFd) -> nix::Result<()> {
+    // SAFETY: only numbers are passed.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
+    Errno::result(result).map(drop)
+}
+
 /// read(2)
 pub fn read(fd: BorrowedFd, span: Span) -> nix::Result<usize> {
     // SAFETY: a `Span` may be written to, and the kernel checks what it is.
