@@ -19,6 +19,8 @@ pub fn sequence(seed: u64, index: u64) -> Vec<Op> {
         1..=3 => dice.crowded(),
         4 => dice.watched(),
         5 => dice.listening(),
+        6 => dice.parting(),
+        7 => dice.returning(),
         _ => Vec::new(),
     };
     while ops.len() < OPS {
@@ -42,23 +44,11 @@ impl Dice {
         let mut ops: Vec<Op> = (0..3)
             .map(|process| Op {
                 process,
-                action: Action::Open {
-                    access: Access::Both,
-                    nonblock: process == 0,
-                },
+                action: open(Access::Both, process == 0),
             })
             .collect();
         let bytes = *self.one_of(&[4096, 8192, 16384]);
-        let first = [
-            Action::Resize { handle: 0, bytes },
-            Action::Write {
-                handle: 0,
-                buffer: Buffer {
-                    parts: vec![bytes],
-                    good: None,
-                },
-            },
-        ];
+        let first = [resize(bytes), write(bytes)];
         ops.extend(first.map(|action| Op { process: 0, action }));
         ops
     }
@@ -66,26 +56,18 @@ impl Dice {
     /// An edge-triggered watch that has told of the data, which is still there.
     fn watched(&mut self) -> Vec<Op> {
         let process = self.0.up_to(3) - 1;
-        let write = || Action::Write {
-            handle: 0,
-            buffer: Buffer {
-                parts: vec![100],
-                good: None,
-            },
-        };
-        let access = Access::Both;
         let nonblock = self.is_one_in(2);
         let events = *self.one_of(&[Events::In, Events::Both]);
         let actions = [
-            Action::Open { access, nonblock },
+            open(Access::Both, nonblock),
             Action::Watch {
                 handle: 0,
                 events,
                 edge: true,
             },
-            write(),
+            write(100),
             Action::Await { wait: false },
-            write(),
+            write(100),
             Action::Await { wait: false },
         ];
         actions.map(|action| Op { process, action }).into()
@@ -95,19 +77,68 @@ impl Dice {
     fn listening(&mut self) -> Vec<Op> {
         let process = self.0.up_to(3) - 1;
         let access = *self.one_of(&[Access::Read, Access::Write, Access::Both]);
-        let nonblock = true;
         let actions = [
-            Action::Open {
-                access: Access::Both,
-                nonblock,
-            },
-            Action::Open { access, nonblock },
+            open(Access::Both, true),
+            open(access, true),
             Action::Async {
                 handle: 1,
                 on: true,
             },
         ];
         actions.map(|action| Op { process, action }).into()
+    }
+
+    /// One end each, and whoever has the one sleeps while the other's may be closed.
+    fn parting(&mut self) -> Vec<Op> {
+        let asleep = match self.0.up_to(4) {
+            1 => vec![
+                (
+                    0,
+                    Action::Nonblock {
+                        handle: 0,
+                        on: false,
+                    },
+                ),
+                (0, read(1)),
+            ],
+            2 => vec![(0, poll(Events::In))],
+            3 => vec![(1, resize(4096)), (1, write(4096)), (1, poll(Events::Out))],
+            _ => vec![(1, resize(4096)), (1, write(4096)), (1, write(1))],
+        };
+        let sleeper = asleep.last().map_or(0, |last| last.0);
+        let mut ops = vec![
+            (0, open(Access::Read, true)),
+            (1, open(Access::Write, false)),
+        ];
+        ops.extend(asleep);
+        if self.is_one_in(2) {
+            ops.push((1 - sleeper, Action::Close { handle: 0 }));
+        }
+        let op = |(process, action)| Op { process, action };
+        ops.into_iter().map(op).collect()
+    }
+
+    /// A watched read end whose writer has left something behind, and may come back.
+    fn returning(&mut self) -> Vec<Op> {
+        let watch = Action::Watch {
+            handle: 0,
+            events: Events::In,
+            edge: true,
+        };
+        let look = || Action::Await { wait: false };
+        let mut ops = vec![
+            (0, open(Access::Read, true)),
+            (1, open(Access::Write, true)),
+            (1, write(100)),
+            (0, watch),
+            (1, Action::Close { handle: 0 }),
+            (0, look()),
+        ];
+        if self.is_one_in(2) {
+            ops.extend([(1, open(Access::Write, true)), (0, look())]);
+        }
+        let op = |(process, action)| Op { process, action };
+        ops.into_iter().map(op).collect()
     }
 
     /// The weights: most operations open, write, read and look.
@@ -213,6 +244,39 @@ impl Dice {
 
     fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.0.up_to(choices.len()) - 1]
+    }
+}
+
+fn open(access: Access, nonblock: bool) -> Action {
+    Action::Open { access, nonblock }
+}
+
+fn whole(len: usize) -> Buffer {
+    Buffer {
+        parts: vec![len],
+        good: None,
+    }
+}
+
+fn read(len: usize) -> Action {
+    let (handle, buffer) = (0, whole(len));
+    Action::Read { handle, buffer }
+}
+
+fn write(len: usize) -> Action {
+    let (handle, buffer) = (0, whole(len));
+    Action::Write { handle, buffer }
+}
+
+fn resize(bytes: usize) -> Action {
+    Action::Resize { handle: 0, bytes }
+}
+
+fn poll(events: Events) -> Action {
+    Action::Poll {
+        handle: 0,
+        events,
+        wait: true,
     }
 }
 
