@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! What is left out of the comparison, and why: each is a difference that docs/fifo.md lists, or an
+//! What is left out of the comparison, and why: each is a difference that docs/differences.md lists, or an
 //! outcome that depends on who is quicker on either subject.
 
 use super::model::Model;

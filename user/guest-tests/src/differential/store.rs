@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 //! How much fits: the rule of `fs/pipe.c`, which counts slots, and that of the device, which counts
-//! bytes (docs/fifo.md). [`super::model`] runs both; where they disagree, the subjects may.
+//! bytes (docs/differences.md). [`super::model`] runs both; where they disagree, the subjects may.
 
 use std::collections::VecDeque;
 
