@@ -238,8 +238,9 @@ impl Pipe {
             self.capacity.store(capacity_bytes, Relaxed);
             Ok(capacity_bytes)
         })?;
-        // The writer who is woken passes it on if there is room for more.
-        self.writable.wake_one(ROOM);
+        // The writer who is woken passes it on if there is room for more. Pollers look again whatever they
+        // wait for, as on a FIFO.
+        self.writable.wake_one(0);
         Ok(capacity_bytes)
     }
 

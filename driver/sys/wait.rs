@@ -174,7 +174,8 @@ impl WaitQueue {
         !is_empty
     }
 
-    /// Wakes one exclusive sleeper, and all pollers who asked for one of `events` (bits of poll(2)).
+    /// Wakes one exclusive sleeper, and all pollers who asked for one of `events` (bits of poll(2)), or
+    /// for anything if that is 0.
     ///
     /// The caller is about to sleep or to return to user space: the woken task may as well run on
     /// this CPU.

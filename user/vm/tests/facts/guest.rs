@@ -62,7 +62,7 @@ pub fn module_parameters() -> Result<(), Failure> {
     same(
         "stdout",
         done.out().as_str(),
-        "/dev/kpipe0:640\n/dev/kpipe1:640\n/dev/kpipe2:640\n",
+        "/dev/kpipe:640\n/dev/kpipe0:640\n/dev/kpipe1:640\n/dev/kpipe2:640\n",
     )
 }
 
