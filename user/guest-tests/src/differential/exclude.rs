@@ -23,8 +23,8 @@ pub enum Exclusion {
     /// Somebody polls for what somebody else sleeps for: who is quicker decides.
     Crowd,
     /// A FIFO wakes its pollers also when nothing has changed for them: at a write that fails, at any
-    /// splice. The device wakes them at each 16 KiB of a write, and before a
-    /// writer sleeps. Only an edge-triggered watch sees that.
+    /// splice. The device wakes them at each 16 KiB of a write, and before a writer sleeps. Only an
+    /// edge-triggered watch sees that.
     Edge,
     /// A write to a FIFO wakes the first of the sleeping readers even if it fails, and this one then
     /// goes to the end of the line. On the device it keeps its place.
@@ -99,8 +99,7 @@ fn has_other_edges(action: &Action, view: &View) -> bool {
             _ => buffer.len() > 0,
         },
         Action::Watch { .. } => view.before.sleepers().1 > 0,
-        // A FIFO wakes without saying for what, so that a watch for data hears of new room.
-        Action::Resize { .. } | Action::SpliceOut { .. } | Action::SpliceIn { .. } => true,
+        Action::SpliceOut { .. } | Action::SpliceIn { .. } => true,
         _ => false,
     }
 }
