@@ -18,6 +18,7 @@ use crate::sys::request::{OpenRequest, Request};
 use crate::sys::user::Argument;
 use crate::sys::wait::PollTable;
 use crate::uapi;
+use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -83,7 +84,7 @@ impl Device for Queues {
 impl PrivateQueues {
     fn queue(&self, capacity_bytes: usize) -> Result<Arc<Pipe>> {
         let pipe = Pipe::new(uapi::PRIVATE_INDEX, capacity_bytes, self.soft_limit);
-        Arc::pin_init(pipe, GFP_KERNEL)
+        Arc::pin_init(pipe, GFP_KERNEL_ACCOUNT)
     }
 }
 
@@ -139,7 +140,7 @@ impl End {
         source: Option<Source>,
     ) -> Result<KBox<Self>> {
         // The box comes first: once the end is counted, nothing may fail.
-        let end = KBox::<Self>::new_uninit(GFP_KERNEL)?;
+        let end = KBox::<Self>::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let unseen_opens = pipe.open(access, opening)?;
         Ok(end.write(Self {
             pipe,
@@ -159,6 +160,11 @@ impl End {
     /// What a clone node makes pairs with; `None` for any other end.
     pub fn source(&self) -> Option<&Source> {
         self.source.as_ref()
+    }
+
+    /// Is this an end that only reads?
+    pub fn is_read_only(&self) -> bool {
+        self.access == Access::Read
     }
 
     /// Limits how long reads and writes of this open file description sleep.

@@ -56,6 +56,10 @@ pub fn dispatch(end: &End, command: u32, argument: Argument) -> Result<isize> {
         }
         uapi::IOC_PAIR => pair(end.source().ok_or(ENOIOCTLCMD)?, argument),
         uapi::IOC_SET_MODE => {
+            // It decides what becomes of others' writes.
+            if end.is_read_only() {
+                return Err(EBADF);
+            }
             pipe.set_packet_mode(is_packet_mode(argument.0 as u64)?);
             Ok(0)
         }

@@ -141,11 +141,11 @@ impl Pipe {
     }
 
     /// Gives the ring another capacity. Called under the lock of `partners`, with the queue open.
-    fn change_capacity(&self, capacity_bytes: usize) -> Result {
+    fn change_capacity(&self, capacity_bytes: usize, soft_limit: SoftLimit) -> Result {
         let mut slot = self.charge.lock();
         let slot: &mut Option<Charge> = &mut slot;
         let charge = slot.as_mut().ok_or(ENXIO)?;
-        charge.change(capacity_bytes, self.soft_limit)?;
+        charge.change(capacity_bytes, soft_limit)?;
         let resized = self.ring.resize(capacity_bytes);
         if resized.is_err() {
             charge.set(self.ring.capacity_bytes());
@@ -233,7 +233,7 @@ impl Pipe {
                 if self.ring.is_framed() {
                     capacity_bytes = capacity_bytes.max(uapi::SMALL_CAPACITY_BYTES as usize);
                 }
-                self.change_capacity(capacity_bytes)?;
+                self.change_capacity(capacity_bytes, self.soft_limit)?;
             }
             self.capacity.store(capacity_bytes, Relaxed);
             Ok(capacity_bytes)

@@ -207,6 +207,7 @@ pub const IOC_PAIR: u32 = ioc(IOC_READ | IOC_WRITE, 4, size_of::<Pair>());
 
 /// `_IO(IOC_TYPE, 5)`, the argument is [`MODE_STREAM`] or [`MODE_PACKET`] by value, else `EINVAL`: the
 /// mode of the queue for later writes, until the module is unloaded. What is queued stays as it is.
+/// `EBADF`: the descriptor is open for reading only.
 pub const IOC_SET_MODE: u32 = ioc(IOC_NONE, 5, 0);
 
 /// `_IOW(IOC_TYPE, 6, struct kpipe_timeouts)`: how long calls on this open file description sleep, as

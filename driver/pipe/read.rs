@@ -59,7 +59,8 @@ impl Pipe {
     /// Copies out until the user's buffer is full, the ring is empty, or a packet was taken.
     ///
     /// In pieces, so that a writer can fill the room of the first while the next is copied; and no
-    /// more than a ringful, so that a fast writer cannot keep other readers out.
+    /// more than a ringful (and the packet at its end), so that a fast writer cannot keep other readers
+    /// out.
     fn take(
         &self,
         mut side: ReadGuard<'_>,

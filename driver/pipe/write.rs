@@ -6,6 +6,7 @@ use super::{Pipe, DATA, PIECE_BYTES, ROOM};
 use crate::counters::Part;
 use crate::model::ends::{self, Wait, WriteState};
 use crate::model::packet::{self, Kind};
+use crate::sys::account::SoftLimit;
 use crate::sys::atomic::Relaxed;
 use crate::sys::fasync::Event;
 use crate::sys::request::Request;
@@ -60,13 +61,18 @@ impl Pipe {
     /// Prepares the ring for packets. A page would be too small: a packet of `PIPE_BUF` bytes and its
     /// header do not fit.
     fn begin_packets(&self) -> Result {
+        const LEAST_BYTES: usize = SMALL_CAPACITY_BYTES as usize;
         self.partners.while_fixed(|_| {
-            if self.ring.capacity_bytes() < SMALL_CAPACITY_BYTES as usize {
-                self.change_capacity(SMALL_CAPACITY_BYTES as usize)?;
+            if self.ring.capacity_bytes() < LEAST_BYTES {
+                // What every user may have, whatever the soft limit says.
+                self.change_capacity(LEAST_BYTES, SoftLimit::NONE)?;
             }
             self.ring.frame();
-            Ok(())
-        })
+            Ok::<_, Error>(())
+        })?;
+        // There may be more room than before: see `resize`.
+        self.writable.wake_one(0);
+        Ok(())
     }
 
     #[inline(always)] // The way of every byte, and nothing of packets in it without them.
@@ -173,7 +179,8 @@ impl Pipe {
     }
 
     /// Waits until a write need not wait. Returns how many bytes it may have: at least one, also
-    /// for a write that will fail for lack of readers.
+    /// for a write that will fail for lack of readers. In a ring of records no more than one takes,
+    /// because each needs a header.
     pub fn await_room(&self, wait: Wait, timeout_ns: u64) -> Result<usize> {
         let mut deadline = Deadline::after(timeout_ns);
         while !self.is_worth_writing() {
@@ -190,6 +197,13 @@ impl Pipe {
                 Sleep::Woken | Sleep::NotNeeded => {}
             }
         }
-        Ok(self.ring.fill().room_bytes.max(1))
+        let room_bytes = self.ring.fill().room_bytes.max(1);
+        Ok(
+            if self.ring.is_framed() || self.is_packet_mode.load(Relaxed) {
+                packet::next_packet_bytes(room_bytes)
+            } else {
+                room_bytes
+            },
+        )
     }
 }

@@ -33,6 +33,9 @@ unsafe impl Send for Charge {}
 pub struct SoftLimit(c_long);
 
 impl SoftLimit {
+    /// No limit.
+    pub const NONE: Self = Self(0);
+
     /// A limit in bytes, 0 for none.
     pub fn of_bytes(bytes: u64) -> Self {
         Self(pages(bytes))

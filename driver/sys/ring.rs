@@ -160,14 +160,13 @@ impl Ring {
     /// the stream.
     pub fn frame(&self) {
         let mut read = self.read_lock.lock();
-        let mut write = self.write_lock.lock();
+        let _write = self.write_lock.lock();
         if !self.is_framed() {
             let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), self.tail.load(Relaxed));
             read.rest = Record {
                 kind: Kind::Stream,
                 len_bytes: queued_bytes,
             };
-            write.records = read.records;
             self.is_framed.store(true, Relaxed);
         }
     }
@@ -185,6 +184,7 @@ impl Ring {
         let read = self.read_lock.lock();
         let write = self.write_lock.lock();
         let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), self.tail.load(Relaxed));
+        // Nothing is left of the records if the last close came before the locks: see `free`.
         packet::data_bytes(queued_bytes, write.records.wrapping_sub(read.records))
     }
 
@@ -195,8 +195,10 @@ impl Ring {
 
     /// Frees the memory and forgets all bytes and records.
     pub fn free(&self) {
-        let _read = self.read_lock.lock();
-        let _write = self.write_lock.lock();
+        let mut read = self.read_lock.lock();
+        let mut write = self.write_lock.lock();
+        *read = ReadSide::default();
+        *write = WriteSide::default();
         self.is_framed.store(false, Relaxed);
         self.capacity.store(0, Release);
         self.tail.store(self.head.load(Relaxed), Release);

@@ -12,10 +12,13 @@
 //! Process context; called by `fs/splice.c`.
 
 use super::fops::OpenFile;
+use super::request::flags_of_file;
 use super::task;
 use super::wait::{sleep_on, Deadline, Exclusive, Sleep};
 use crate::model::ends::Wait;
+use crate::uapi::PIPE_BUF_BYTES;
 use kernel::bindings::{self, pipe_inode_info};
+use kernel::fs::file::flags::O_DIRECT;
 use kernel::prelude::*;
 
 /// `SPLICE_F_NONBLOCK`, compared with the header in helpers.c.
@@ -113,16 +116,26 @@ pub(super) unsafe fn write<F: OpenFile>(
     while done_bytes < len_bytes {
         // Once something has moved, nothing is waited for: the caller wants to know.
         let wait = if done_bytes > 0 { Wait::Never } else { wait };
-        let moved = private.await_room(wait).and_then(|room_bytes| {
-            let now_bytes = room_bytes.min(len_bytes - done_bytes);
-            // SAFETY: The caller's contract. It never waits for the pipe: that would be with a room
-            // that is no longer what it was.
-            let moved = unsafe {
-                bindings::iter_file_splice_write(pipe, file, position, now_bytes, flags | NONBLOCK)
-            };
-            usize::try_from(moved).map_err(|_| Error::from_errno(moved as c_int))
-        });
-        match moved {
+        let room_bytes = match private.await_room(wait) {
+            Ok(room_bytes) => room_bytes,
+            Err(_) if done_bytes > 0 => break,
+            // `EAGAIN` also when the time limit of the file is over.
+            Err(error) => return Err(error),
+        };
+        // SAFETY: The file is valid.
+        let most_bytes = if unsafe { flags_of_file(file) } & O_DIRECT != 0 {
+            // One packet at a time, for which there is room.
+            PIPE_BUF_BYTES
+        } else {
+            len_bytes
+        };
+        let now_bytes = room_bytes.min(len_bytes - done_bytes).min(most_bytes);
+        // SAFETY: The caller's contract. It never waits for the pipe: that would be with a room that is
+        // no longer what it was.
+        let moved = unsafe {
+            bindings::iter_file_splice_write(pipe, file, position, now_bytes, flags | NONBLOCK)
+        };
+        match usize::try_from(moved).map_err(|_| Error::from_errno(moved as c_int)) {
             // The pipe is empty and has no writers.
             Ok(0) => break,
             Ok(moved_bytes) => done_bytes += moved_bytes,

@@ -134,6 +134,8 @@ unsafe fn take_record(
         _ => (side.rest, 0),
     };
     let is_packet = record.kind == Kind::Packet;
+    // A packet is cut by the user's buffer alone: what is cut off is lost.
+    let most_bytes = if is_packet { to.len() } else { most_bytes };
     let wanted_bytes = most_bytes.min(record.len_bytes);
     let data = ring::advance(tail, header_bytes);
     // SAFETY: The caller's contract; the rest of a record is queued with all its data.
