@@ -178,8 +178,10 @@ impl Ring {
 
     /// Bytes of data in the ring, without headers. May sleep.
     pub fn data_bytes(&self) -> usize {
+        // Looked at last: who has seen the head of a record sees that it is one.
+        let queued_bytes = self.fill().queued_bytes;
         if !self.is_framed() {
-            return self.fill().queued_bytes;
+            return queued_bytes;
         }
         let read = self.read_lock.lock();
         let write = self.write_lock.lock();

@@ -113,10 +113,10 @@ fn ioc_pair_works(_: &Queue) {
 
 fn the_mode_can_be_set(q: &Queue) {
     let (reader, writer) = q.first_pair();
-    let set = |mode| ioctl_value(reader.as_fd(), private::IOC_SET_MODE, mode);
+    let set = |mode| ioctl_value(writer.as_fd(), private::IOC_SET_MODE, mode);
     expect("mode 2", set(2), Err(Errno::EINVAL));
     expect("mode 1", set(1), Ok(0));
-    expect("mode", private::mode(&writer), 1);
+    expect("mode", private::mode(&reader), 1);
     expect("mode 0", set(0), Ok(0));
 }
 

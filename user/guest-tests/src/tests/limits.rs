@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     each!(closing_pipes_makes_room_below_the_limit),
     each!(root_is_not_limited).needs(needs::cap_sys_resource),
     unnamed!(many_small_queues_of_a_user_reach_the_limit),
+    private!(an_ordinary_user_with_many_pipes_may_write_packets),
     says("The memory is charged to the cgroup of who takes it, and given back."),
     each!(queued_bytes_are_charged_to_the_memory_cgroup).needs(cgroup::probe),
 ];
@@ -117,6 +118,20 @@ fn an_ordinary_user_with_many_pipes_may_not_grow(q: &Queue) {
         }
         expect("capacity", reader.capacity(), SMALL);
     });
+}
+
+fn an_ordinary_user_with_many_pipes_may_write_packets(_: &Queue) {
+    let handle = private::handle();
+    Process::start("ordinary user", || {
+        become_ordinary_user();
+        let _pipes = use_up_the_account();
+        let mut arguments = private::arguments(OFlag::O_DIRECT);
+        arguments.capacity_bytes = 4096;
+        let (reader, writer) = private::ask(handle.as_fd(), &mut arguments).expect("IOC_PAIR");
+        writer.write_all(b"ab");
+        expect("read", reader.read(1), Ok(b"a".to_vec()));
+    })
+    .wait_success();
 }
 
 fn an_ordinary_user_with_many_pipes_may_shrink(q: &Queue) {

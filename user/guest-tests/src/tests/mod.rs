@@ -22,6 +22,7 @@ mod packet_mode;
 mod pair;
 mod poll;
 mod read;
+mod records;
 mod reopen;
 mod resize;
 mod seek;
@@ -58,6 +59,7 @@ pub const SECTIONS: &[&[Test]] = &[
     compat::TESTS,
     packet::TESTS,
     packet_mode::TESTS,
+    records::TESTS,
     splice::TESTS,
     seek::TESTS,
     bad_input::TESTS,

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ours!(the_mode_makes_every_write_a_packet),
     ours!(the_mode_may_be_set_back_and_keeps_what_is_queued),
     ours!(other_modes_are_einval),
+    ours!(who_only_reads_may_not_set_the_mode),
     private!(a_pair_may_be_made_for_packets),
 ];
 
@@ -25,13 +26,19 @@ fn set_mode(end: &End, mode: usize) -> nix::Result<i32> {
 fn the_mode_makes_every_write_a_packet(q: &Queue) {
     let (reader, writer) = q.first_pair();
     let other = writer.reopen(OFlag::O_WRONLY).expect("open");
-    expect("IOC_SET_MODE on the read end", set_mode(&reader, 1), Ok(0));
+    expect("IOC_SET_MODE", set_mode(&writer, 1), Ok(0));
     expect("mode", private::mode(&writer), 1);
     writer.write_all(b"ab");
     other.write_all(b"cd");
     expect("short read", reader.read(1), Ok(b"a".to_vec()));
     expect("read", reader.read(100), Ok(b"cd".to_vec()));
-    expect("IOC_SET_MODE", set_mode(&reader, 0), Ok(0));
+    expect("IOC_SET_MODE", set_mode(&writer, 0), Ok(0));
+}
+
+fn who_only_reads_may_not_set_the_mode(q: &Queue) {
+    let (reader, writer) = q.first_pair();
+    expect("IOC_SET_MODE", set_mode(&reader, 1), Err(Errno::EBADF));
+    expect("mode", private::mode(&writer), 0);
 }
 
 fn the_mode_may_be_set_back_and_keeps_what_is_queued(q: &Queue) {
