@@ -59,9 +59,7 @@ pub const MODULES: &[Module] = &[
         &[
             "ProcessTestCase:test_communicate",
             "ProcessTestCase:*communicate_pipe*",
-            "ProcessTestCase:*communicate_timeout_large*",
             "ProcessTestCase:*pipe*",
-            "ProcessTestCase:*no_leaking*",
             "POSIXProcessTestCase:*close_fds*",
             "POSIXProcessTestCase:*pipe*",
             "POSIXProcessTestCase:*select*",

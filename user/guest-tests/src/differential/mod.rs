@@ -90,7 +90,7 @@ fn random_sequences_on_a_pair_end_as_on_a_pipe() {
 }
 
 fn random_sequences_on_all_processors_end_as_on_a_fifo() {
-    expect_no_difference(Kind::Named, 200, Order::Spread);
+    expect_no_difference(Kind::Named, 100, Order::Spread);
 }
 
 fn expect_no_difference(subjects: Kind, sequences: usize, order: Order) {

@@ -147,11 +147,11 @@ fn closing_the_read_end_wakes_100_writers(q: &Queue) {
     }
 }
 
-/// How often a wakeup and a signal meet, on all processors together. FIFO and private pair run the
-/// code of pipe and device, so a part of it is enough for them.
+/// How often a wakeup and a signal meet, on all processors together. The private pair runs the code of
+/// the device, and the kernel's own are only the reference, so a part of it is enough for them.
 fn tries(q: &Queue) -> u64 {
     let tries = match q.subject() {
-        Subject::Pipe | Subject::Device => 100_000,
+        Subject::Device => 100_000,
         _ => 10_000,
     };
     amount(tries) as u64
