@@ -54,10 +54,13 @@ pub fn run(args: &Args) -> Result<()> {
             args.queue
         ))?;
     }
-    match args.mode {
-        Some(WriteMode::Stream) => monitor.set_mode(Mode::Stream)?,
-        Some(WriteMode::Packet) => monitor.set_mode(Mode::Packet)?,
-        None => {}
+    if let Some(mode) = args.mode {
+        let (mode, name) = match mode {
+            WriteMode::Stream => (Mode::Stream, "stream"),
+            WriteMode::Packet => (Mode::Packet, "packet"),
+        };
+        monitor.set_mode(mode)?;
+        terminal::print(&format!("{}: mode {name}\n", args.queue))?;
     }
     if args.reset_counters {
         monitor.reset_counters()?;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Show state and counters of queues, without disturbing those who use them.
 ///
-/// QUEUED of CAPACITY bytes wait to be read; READERS and WRITERS have the queue open now (or wait in
+/// In MODE packet every write is a packet. QUEUED of CAPACITY bytes wait to be read; READERS and WRITERS have the queue open now (or wait in
 /// open for a partner). Then what each side has done since the counters were last zero: bytes
 /// moved, operations, how often a process slept because the queue was full (writing) or empty
 /// (reading), and how often the queue woke one.
@@ -88,6 +88,7 @@ fn render(queues: &[QueueJson], json: bool) -> Result<String> {
     }
     let mut table = Table::new(&[
         ("QUEUE", Align::Left),
+        ("MODE", Align::Left),
         ("CAPACITY", Align::Right),
         ("QUEUED", Align::Right),
         ("WRITERS", Align::Right),
@@ -112,6 +113,7 @@ fn render(queues: &[QueueJson], json: bool) -> Result<String> {
         };
         let state = [
             queue.queue.clone(),
+            queue.mode.to_owned(),
             short_bytes(queue.capacity_bytes),
             short_bytes(queue.queued_bytes),
             queue.writers.to_string(),
@@ -133,6 +135,7 @@ struct QueueJson {
     queue: String,
     index: u32,
     version: u32,
+    mode: &'static str,
     capacity_bytes: u64,
     queued_bytes: u64,
     writers: u32,
@@ -156,6 +159,11 @@ impl QueueJson {
             queue: queue.to_string(),
             index: info.index,
             version: info.version,
+            mode: if info.mode == kpipe::MODE_PACKET {
+                "packet"
+            } else {
+                "stream"
+            },
             capacity_bytes: info.capacity_bytes,
             queued_bytes: info.queued_bytes,
             writers: info.writers,
@@ -217,7 +225,7 @@ mod tests {
         let text = render(&example(), true).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!([{
-            "queue": "/dev/kpipe3", "index": 3, "version": 1, "capacity_bytes": 65536, "queued_bytes": 100,
+            "queue": "/dev/kpipe3", "index": 3, "version": 1, "mode": "stream", "capacity_bytes": 65536, "queued_bytes": 100,
             "writers": 1, "readers": 2,
             "write": { "bytes": 2_000_000, "operations": 40, "sleeps": 5, "wakeups": 4 },
             "read": { "bytes": 1_999_900, "operations": 60, "sleeps": 7, "wakeups": 6 },
@@ -236,6 +244,7 @@ mod tests {
         let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         let expected = [
             "/dev/kpipe3",
+            "stream",
             "64K",
             "100",
             "1",

@@ -33,8 +33,8 @@ pub use control::{Control, Monitor};
 pub use ends::{Reader, Writer};
 pub use error::{Error, Result};
 pub use kpipe_abi::uapi::{
-    Counters, Info, DEFAULT_CAPACITY_BYTES, MAX_CAPACITY_BYTES, MIN_CAPACITY_BYTES, PIPE_BUF_BYTES,
-    PRIVATE_INDEX, UNPRIVILEGED_CAPACITY_BYTES,
+    Counters, Info, DEFAULT_CAPACITY_BYTES, MAX_CAPACITY_BYTES, MIN_CAPACITY_BYTES, MODE_PACKET,
+    PIPE_BUF_BYTES, PRIVATE_INDEX, UNPRIVILEGED_CAPACITY_BYTES,
 };
 pub use pair::{Mode, PairOptions};
 pub use queue::{Queue, Wait};

@@ -65,8 +65,8 @@ impl PairOptions {
     /// [`Error::NotLoaded`], [`Error::PermissionDenied`] for the clone node `/dev/kpipe`;
     /// [`Error::CapacityNotPermitted`] and [`Error::CapacityTooLarge`] above the limits.
     pub fn open(self) -> Result<(Reader, Writer)> {
-        let node = Queue::at(format!("/dev/{}", uapi::NAME));
-        let clone = node.monitor()?;
+        let node = Queue::clone_node();
+        let clone = node.control()?;
         let mut flags = OFlag::O_CLOEXEC;
         if self.wait == Wait::Never {
             flags |= OFlag::O_NONBLOCK;

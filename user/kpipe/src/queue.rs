@@ -89,7 +89,25 @@ impl Queue {
     }
 
     /// Opens a descriptor for asking and setting. Never waits; see [`Monitor`].
+    ///
+    /// # Errors
+    /// [`Error::NotAQueue`] also for the clone node, which is another queue at each open.
     pub fn monitor(&self) -> Result<Monitor> {
+        if *self == Self::clone_node() {
+            return Err(Error::NotAQueue {
+                queue: self.clone(),
+            });
+        }
+        self.control()
+    }
+
+    /// The node that private queues come from.
+    pub(crate) fn clone_node() -> Self {
+        Self::at(format!("/dev/{}", uapi::NAME))
+    }
+
+    /// [`monitor`](Self::monitor) of any node.
+    pub(crate) fn control(&self) -> Result<Monitor> {
         // Linux's access mode 3, "device-specific ioctl(2) operations only" (open(2)).
         match self.open(OFlag::O_ACCMODE, Wait::Never) {
             Ok(fd) => Ok(Monitor::new(self.clone(), fd)),

@@ -44,7 +44,7 @@ use subjects::Kind;
 
 use crate::harness::{amount, plain, Test};
 use crate::tools::schedule;
-use crate::tools::subject::scratch_path;
+use crate::tools::subject::{device_path, observe, scratch_path};
 
 /// What the suite runs of it.
 pub const TESTS: &[Test] = &[
@@ -59,8 +59,32 @@ pub const SUBCOMMAND: &str = "differential";
 /// Longest that is spent on shortening a sequence.
 const SHRINK: Duration = Duration::from_secs(60);
 
+/// What `--help` says.
+const HELP: &str = "\
+Run random sequences of calls on the device and a FIFO in lockstep, and compare all results.
+
+Usage: kpipe-tests differential [OPTIONS]
+
+  --sequences N        how many (10000)
+  --seed S             which ones (1)
+  --seconds T          begin none after this time
+  --subjects fifo|pair the device and a FIFO, or a private pair and pipe(2) (fifo)
+  --spread             on all processors: slower, with real races
+  --replay OPS|FILE    only this one, as '0:open rw; 0:write 0 10; 0:read 0 5'
+
+A difference is made short and printed with its seed; the exit status is 1. \"left out\" counts the
+operations that differ for a known reason: user/guest-tests/src/differential/exclude.rs.";
+
 /// The subcommand.
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let mut arguments = arguments.peekable();
+    if arguments
+        .peek()
+        .is_some_and(|word| ["--help", "-h", "help"].contains(&word.as_str()))
+    {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     let options = match Options::parse(arguments) {
         Ok(options) => options,
         Err(message) => {
@@ -68,6 +92,15 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let node = device_path(0);
+    if let Err(error) = observe(&node) {
+        eprintln!(
+            "kpipe-tests {SUBCOMMAND}: {}: {}: run it as root with the module loaded (insmod /lib/modules/kpipe.ko)",
+            node.display(),
+            error.desc()
+        );
+        return ExitCode::from(2);
+    }
     let name = format!("kpipe-{SUBCOMMAND}-{}", std::process::id());
     match run(&std::env::temp_dir().join(name), &options) {
         Ok(summary) => {

@@ -143,12 +143,16 @@ pub fn run(
             print_row(test, &cells);
         }
     }
+    if totals.facts == 0 {
+        eprintln!("kpipe-tests: no fact has one of {filters:?} in its name; kpipe-tests --list shows them");
+        return ExitCode::FAILURE;
+    }
     if is_json {
         print_json(rows, &totals);
     } else {
         print_end(&totals);
     }
-    ExitCode::from(u8::from(!totals.problems.is_empty() || totals.facts == 0))
+    ExitCode::from(u8::from(!totals.problems.is_empty()))
 }
 
 /// Where a fact stands.
