@@ -110,7 +110,9 @@ fn try_run(args: &Args) -> Result<u8> {
         let json = serde_json::to_vec_pretty(&report).expect("a report is valid JSON");
         std::fs::write(path, json).map_err(Failure::io(path.display()))?;
     }
-    if !args.quiet {
+    // What has not started (126 and 127) has not been missed either: the reason is printed already.
+    let has_started = report.has_programs() || !matches!(status, 126 | 127);
+    if !args.quiet && has_started {
         eprint!("{report}");
     }
     Ok(status)

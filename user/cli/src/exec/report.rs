@@ -75,6 +75,13 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Has any program loaded the library?
+    pub fn has_programs(&self) -> bool {
+        self.programs > 0
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.programs == 0 {
