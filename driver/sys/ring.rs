@@ -178,10 +178,13 @@ impl Ring {
 
     /// Bytes of data in the ring, without headers. May sleep.
     pub fn data_bytes(&self) -> usize {
-        // Looked at last: who has seen the head of a record sees that it is one.
-        let queued_bytes = self.fill().queued_bytes;
-        if !self.is_framed() {
-            return queued_bytes;
+        // A ring that was of records meanwhile is one still, or its tail has moved: see `free`.
+        while !self.is_framed.load(Acquire) {
+            let tail = self.tail.load(Acquire);
+            let queued_bytes = self.fill().queued_bytes;
+            if !self.is_framed.load(Acquire) && self.tail.load(Acquire) == tail {
+                return queued_bytes;
+            }
         }
         let read = self.read_lock.lock();
         let write = self.write_lock.lock();
@@ -201,9 +204,10 @@ impl Ring {
         let mut write = self.write_lock.lock();
         *read = ReadSide::default();
         *write = WriteSide::default();
-        self.is_framed.store(false, Relaxed);
         self.capacity.store(0, Release);
         self.tail.store(self.head.load(Relaxed), Release);
+        // After the tail: `data_bytes` looks at both.
+        self.is_framed.store(false, Release);
         // SAFETY: Both locks are held, so nobody else uses the memory.
         unsafe { *self.memory.get() = Memory::none() };
     }
