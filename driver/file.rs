@@ -7,8 +7,7 @@
 
 use crate::ioctl;
 use crate::model::ends::{Access, Opening, Wait};
-use crate::pipe::Pipe;
-use crate::sys::account::SoftLimit;
+use crate::pipe::{Defaults, Pipe};
 use crate::sys::atomic::{AtomicU64, Relaxed};
 use crate::sys::chardev::Device;
 use crate::sys::fasync::AsyncRequest;
@@ -34,28 +33,20 @@ pub struct Queues {
 /// What private queues are made of.
 struct PrivateQueues {
     pairs: Pairs<Pipe>,
-    /// If nobody asks for another one.
-    capacity_bytes: usize,
-    soft_limit: SoftLimit,
+    defaults: Defaults,
 }
 
 impl Queues {
     /// Makes `count` unused queues.
-    pub fn new(
-        module: &'static ThisModule,
-        count: u32,
-        capacity_bytes: usize,
-        soft_limit: SoftLimit,
-    ) -> Result<Self> {
+    pub fn new(module: &'static ThisModule, count: u32, defaults: Defaults) -> Result<Self> {
         let mut named = KVec::with_capacity(count as usize, GFP_KERNEL)?;
         for index in 0..count {
-            let pipe = Pipe::new(index, capacity_bytes, soft_limit);
+            let pipe = Pipe::new(index, defaults.clone());
             named.push(Arc::pin_init(pipe, GFP_KERNEL)?, GFP_KERNEL)?;
         }
         let private = PrivateQueues {
             pairs: Pairs::new(module)?,
-            capacity_bytes,
-            soft_limit,
+            defaults,
         };
         Ok(Self {
             named,
@@ -69,7 +60,7 @@ impl Device for Queues {
 
     fn open(&self, minor: u32, request: OpenRequest) -> Result<KBox<End>> {
         if minor == uapi::CLONE_MINOR {
-            let pipe = self.private.queue(self.private.capacity_bytes)?;
+            let pipe = self.private.queue(self.private.defaults.capacity_bytes)?;
             let source = Source {
                 queues: self.private.clone(),
                 mount: Mount::new()?,
@@ -83,7 +74,11 @@ impl Device for Queues {
 
 impl PrivateQueues {
     fn queue(&self, capacity_bytes: usize) -> Result<Arc<Pipe>> {
-        let pipe = Pipe::new(uapi::PRIVATE_INDEX, capacity_bytes, self.soft_limit);
+        let defaults = Defaults {
+            capacity_bytes,
+            ..self.defaults.clone()
+        };
+        let pipe = Pipe::new(uapi::PRIVATE_INDEX, defaults);
         Arc::pin_init(pipe, GFP_KERNEL_ACCOUNT)
     }
 }
@@ -111,7 +106,7 @@ impl Source {
         capacity_bytes: Option<usize>,
         is_packet_mode: bool,
     ) -> Result<(Pair, usize)> {
-        let capacity_bytes = capacity_bytes.unwrap_or(self.queues.capacity_bytes);
+        let capacity_bytes = capacity_bytes.unwrap_or(self.queues.defaults.capacity_bytes);
         let pipe = self.queues.queue(capacity_bytes)?;
         pipe.set_packet_mode(is_packet_mode);
         let pair = self.mount.pair(&self.queues.pairs, pipe.clone(), flags)?;
@@ -141,7 +136,7 @@ impl End {
     ) -> Result<KBox<Self>> {
         // The box comes first: once the end is counted, nothing may fail.
         let end = KBox::<Self>::new_uninit(GFP_KERNEL_ACCOUNT)?;
-        let unseen_opens = pipe.open(access, opening)?;
+        let unseen_opens = Pipe::open(&pipe, access, opening)?;
         Ok(end.write(Self {
             pipe,
             access,
@@ -153,7 +148,7 @@ impl End {
     }
 
     /// The queue.
-    pub fn pipe(&self) -> &Pipe {
+    pub fn pipe(&self) -> &Arc<Pipe> {
         &self.pipe
     }
 

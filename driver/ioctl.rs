@@ -7,7 +7,7 @@
 
 use crate::file::{End, Source};
 use crate::model::ring::capacity_for;
-use crate::pipe;
+use crate::pipe::{self, Pipe};
 use crate::sys::user::Argument;
 use crate::uapi;
 use kernel::fs::file::flags::{O_CLOEXEC, O_DIRECT, O_NONBLOCK};
@@ -27,6 +27,10 @@ const _: () = {
     assert!(uapi::IOC_SET_MODE == _IO(ioc_type, 5));
     assert!(uapi::IOC_SET_TIMEOUTS == _IOW::<uapi::Timeouts>(ioc_type, 6));
     assert!(uapi::IOC_GET_TIMEOUTS == _IOWR::<uapi::Timeouts>(ioc_type, 7));
+    assert!(uapi::IOC_SET_TRANSPORT == _IOW::<uapi::Transport>(ioc_type, 8));
+    assert!(uapi::IOC_GET_TRANSPORT == _IOWR::<uapi::Transport>(ioc_type, 9));
+    assert!(uapi::IOC_DRAIN == _IO(ioc_type, 10));
+    assert!(uapi::IOC_STAGES == _IOWR::<uapi::Stages>(ioc_type, 11));
 };
 
 /// Carries out one command on an open end. An unknown one is `ENOTTY` to user space.
@@ -78,8 +82,46 @@ pub fn dispatch(end: &End, command: u32, argument: Argument) -> Result<isize> {
             })?;
             Ok(0)
         }
+        uapi::IOC_SET_TRANSPORT => {
+            // As for the mode.
+            if end.is_read_only() {
+                return Err(EBADF);
+            }
+            Pipe::set_transport(pipe, &argument.read()?)?;
+            Ok(0)
+        }
+        uapi::IOC_GET_TRANSPORT => {
+            let asked: uapi::Transport = argument.read()?;
+            let transport = pipe.transport();
+            if asked.size != transport.size || asked.reserved != 0 {
+                return Err(EINVAL);
+            }
+            argument.write(&transport)?;
+            Ok(0)
+        }
+        uapi::IOC_DRAIN => {
+            if argument.0 != 0 {
+                return Err(EINVAL);
+            }
+            pipe.drain()?;
+            Ok(0)
+        }
+        uapi::IOC_STAGES => stages(pipe, argument),
         _ => Err(ENOIOCTLCMD),
     }
+}
+
+fn stages(pipe: &Pipe, argument: Argument) -> Result<isize> {
+    let [size, reserved]: [u32; 2] = argument.read()?;
+    if size as usize != size_of::<uapi::Stages>() || reserved != 0 {
+        return Err(EINVAL);
+    }
+    // Too large for the stack.
+    let mut stages = KBox::<uapi::Stages>::init(pin_init::init_zeroed(), GFP_KERNEL)?;
+    stages.size = size;
+    pipe.fill_stages(&mut stages);
+    argument.write(&*stages)?;
+    Ok(0)
 }
 
 fn pair(source: &Source, argument: Argument) -> Result<isize> {

@@ -6,7 +6,7 @@
 //! passes in what belongs to the first open and the last close. Process context; may sleep.
 
 use crate::model::ends::{Access, Closed, Ends, NoReader, Opened, Opening};
-use crate::sys::atomic::{Acquire, AtomicU32, Release};
+use crate::sys::atomic::{Acquire, AtomicBool, AtomicU32, Release};
 use crate::sys::wait::{new_wait_queue, Deadline, Sleep, WaitQueue};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex, MutexGuard};
@@ -22,6 +22,8 @@ pub struct Partners {
     writers: AtomicU32,
     reader_opens: AtomicU32,
     writer_opens: AtomicU32,
+    /// See [`sever`](Self::sever). Stored under the lock.
+    is_gone: AtomicBool,
     /// Openers without a partner.
     #[pin]
     waiting: WaitQueue,
@@ -36,6 +38,7 @@ impl Partners {
             writers: AtomicU32::new(0),
             reader_opens: AtomicU32::new(0),
             writer_opens: AtomicU32::new(0),
+            is_gone: AtomicBool::new(false),
             waiting <- new_wait_queue!(c"kpipe::partner"),
         })
     }
@@ -47,7 +50,7 @@ impl Partners {
     /// Returns the number of writer opens up to which poll shows no `POLLHUP`, if there is one.
     ///
     /// `ENXIO`: would be a writer without readers. `ERESTARTSYS`: a signal during the wait; the end is
-    /// counted out again, see [`close`](Self::close) for `last`.
+    /// counted out again, see [`close`](Self::close) for `last`. `ENODEV`: severed, before or meanwhile.
     pub fn open(
         &self,
         access: Access,
@@ -58,6 +61,9 @@ impl Partners {
     ) -> Result<Option<u32>> {
         let (opened, is_first) = {
             let mut ends = self.ends.lock();
+            if self.is_gone() {
+                return Err(ENODEV);
+            }
             let mut after = *ends;
             let opened = after.open(access, opening)?;
             if ends.is_unused() && !after.is_unused() {
@@ -70,9 +76,10 @@ impl Partners {
         };
         if is_first {
             announce();
-        }
-        if self.waiting.has_sleepers() {
-            self.waiting.wake_all();
+            // Whoever waits found nobody on this side, so only its first end is a partner.
+            if self.waiting.has_sleepers() {
+                self.waiting.wake_all();
+            }
         }
         match opened {
             Opened::Ready => Ok(None),
@@ -90,15 +97,18 @@ impl Partners {
         came: impl Fn() -> bool,
         last: impl FnOnce(),
     ) -> Result<Option<u32>> {
+        let is_over = || came() || self.is_gone();
         while !came() {
-            if self.waiting.sleep(&mut { Deadline::NEVER }, &came) == Sleep::Interrupted {
+            let end = self.waiting.sleep(&mut { Deadline::NEVER }, is_over);
+            if end == Sleep::Interrupted || self.is_gone() {
                 let ends = self.ends.lock();
                 // Nobody can come while the lock is held: either there is a partner and this open
                 // succeeds, or a later one will not count on this end.
                 if !came() {
+                    let error = if self.is_gone() { ENODEV } else { ERESTARTSYS };
                     // Nobody on the other side sleeps and has to be told: it would be the partner.
                     self.close_locked(ends, access, last);
-                    return Err(ERESTARTSYS);
+                    return Err(error);
                 }
             }
         }
@@ -131,6 +141,27 @@ impl Partners {
         self.writers.store(after.writers, Release);
         self.reader_opens.store(after.reader_opens, Release);
         self.writer_opens.store(after.writer_opens, Release);
+    }
+
+    /// The device of the queue is gone: later opens fail, and those who wait in one are to be woken. Called
+    /// within [`while_fixed`](Self::while_fixed).
+    pub fn sever(&self) {
+        self.is_gone.store(true, Release);
+    }
+
+    /// Nobody has the queue open any more: it may be opened again. Called under the lock.
+    pub fn revive(&self) {
+        self.is_gone.store(false, Release);
+    }
+
+    /// Is the device of the queue gone, without a lock? It stays so until the last close.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Acquire)
+    }
+
+    /// Wakes all who wait for a partner.
+    pub fn wake_all(&self) {
+        self.waiting.wake_all();
     }
 
     /// Calls `work` with the answer to whether anybody has the queue open, which stays true until

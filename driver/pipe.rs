@@ -3,15 +3,17 @@
 //! One queue: the rules of `model/` wrapped in locks and wait queues.
 //!
 //! [`Pipe`] is what a FIFO's inode is to `fs/pipe.c`. `file.rs` calls it in process context. Reading and
-//! writing are in `pipe/read.rs` and `pipe/write.rs`.
+//! writing are in `pipe/read.rs` and `pipe/write.rs`. What lies between them, if a transport carries the
+//! bytes, is in `pipe/carry.rs`.
 //!
 //! # Locks
 //!
-//! The one of [`Partners`], then that of the charge, then the read side of the ring, then its write
-//! side; each may sleep.
-//! Readers and writers never share a lock: a reader holds the read side while it copies, a writer the write side. Nobody
-//! holds any of them while it waits for the queue or for a partner. No task is woken under a lock
-//! that it will take first.
+//! The one of [`Partners`], then that of the charge, then that of the carriage, then the read side of the
+//! ring, then its write side; each may sleep. The flight of the ring comes last: a spinlock for
+//! interrupts too.
+//! Readers and writers of a direct queue never share a lock: a reader holds the read side while it copies, a
+//! writer the write side. On a carried one both take the carriage's for a moment. Nobody holds any of them while it
+//! waits for the queue or for a partner. No task is woken under a lock that it will take first.
 //!
 //! # Why no wakeup is lost
 //!
@@ -26,17 +28,33 @@ use crate::model::ends::{self, poll, Access, Closed, Opening, PollView};
 use crate::model::ring::capacity_for;
 use crate::partners::Partners;
 use crate::sys::account::{Charge, SoftLimit};
-use crate::sys::atomic::{AtomicBool, AtomicUsize, Relaxed};
+use crate::sys::atomic::{AtomicBool, AtomicI64, AtomicUsize, Relaxed};
 use crate::sys::fasync::{AsyncRequest, Event, Listeners};
 use crate::sys::ring::Ring;
 use crate::sys::task;
 use crate::sys::wait::{new_wait_queue, PollTable, WaitQueue};
+use crate::transport::{Devices, Settings};
 use crate::uapi;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Mutex};
+use kernel::sync::{new_mutex, Arc, Mutex};
 
+mod carry;
 mod read;
 mod write;
+use carry::Carriage;
+
+/// What a new queue is like.
+#[derive(Clone)]
+pub struct Defaults {
+    /// Capacity in bytes, a power of two.
+    pub capacity_bytes: usize,
+    /// On the memory of its owner's queues.
+    pub soft_limit: SoftLimit,
+    /// Who carries the bytes.
+    pub settings: Settings,
+    /// By which devices that may be.
+    pub devices: Arc<Devices>,
+}
 
 /// A queue of bytes with any number of readers and writers.
 #[pin_data]
@@ -58,6 +76,20 @@ pub struct Pipe {
     soft_limit: SoftLimit,
     /// Is every write a packet, with `O_DIRECT` or without?
     is_packet_mode: AtomicBool,
+    /// Who carries the bytes. Changed under the lock of `partners`.
+    #[pin]
+    carriage: Mutex<Carriage>,
+    /// What 0 means in [`uapi::Transport`].
+    default_settings: Settings,
+    devices: Arc<Devices>,
+    /// Does a write to a carried queue return before its bytes have arrived?
+    is_posted: AtomicBool,
+    /// Those who wait until bytes have arrived.
+    #[pin]
+    arrival: WaitQueue,
+    /// When a bottom half last woke a reader (0: noted already), and when its interrupt was.
+    woken_ns: AtomicI64,
+    interrupted_ns: AtomicI64,
     /// Readers of an empty queue, and pollers of read ends.
     #[pin]
     readable: WaitQueue,
@@ -75,16 +107,23 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// An unused queue. `capacity_bytes` is a power of two.
-    pub fn new(index: u32, capacity_bytes: usize, soft_limit: SoftLimit) -> impl PinInit<Self> {
+    /// An unused queue.
+    pub fn new(index: u32, defaults: Defaults) -> impl PinInit<Self> {
         pin_init!(Self {
             index,
             partners <- Partners::new(),
             ring <- Ring::new(),
-            capacity: AtomicUsize::new(capacity_bytes),
+            capacity: AtomicUsize::new(defaults.capacity_bytes),
             charge <- new_mutex!(None, "kpipe::charge"),
-            soft_limit,
+            soft_limit: defaults.soft_limit,
             is_packet_mode: AtomicBool::new(false),
+            carriage <- new_mutex!(Carriage::new(defaults.settings), "kpipe::carriage"),
+            default_settings: defaults.settings,
+            devices: defaults.devices,
+            is_posted: AtomicBool::new(defaults.settings.is_posted),
+            arrival <- new_wait_queue!(c"kpipe::arrival"),
+            woken_ns: AtomicI64::new(0),
+            interrupted_ns: AtomicI64::new(0),
             readable <- new_wait_queue!(c"kpipe::readable"),
             is_polled: AtomicBool::new(false),
             writable <- new_wait_queue!(c"kpipe::writable"),
@@ -95,21 +134,32 @@ impl Pipe {
         })
     }
 
-    /// Opens an end, as fifo(7) has it; see [`Partners::open`]. `ENOMEM`: no memory for the ring.
-    pub fn open(&self, access: Access, opening: Opening) -> Result<Option<u32>> {
+    /// The N of `/dev/kpipeN`, or `PRIVATE_INDEX`.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The bytes, for those who carry them.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Opens an end, as fifo(7) has it; see [`Partners::open`]. `ENOMEM`: no memory for the ring. `ENODEV`:
+    /// the device of its transport is not there, or has gone since the first open.
+    pub fn open(this: &Arc<Self>, access: Access, opening: Opening) -> Result<Option<u32>> {
         // Pollers of read ends look again, as `wake_up_partner()` in `fs/pipe.c` makes them: a hangup is
         // over.
         let announce = || {
-            if self.readable.has_sleepers() {
-                self.readable.wake_all();
+            if this.readable.has_sleepers() {
+                this.readable.wake_all();
             }
         };
-        self.partners.open(
+        this.partners.open(
             access,
             opening,
-            || self.allocate(),
+            || Self::allocate(this),
             announce,
-            || self.free(),
+            || this.free(),
         )
     }
 
@@ -117,25 +167,34 @@ impl Pipe {
     pub fn close(&self, access: Access) {
         if self.partners.close(access, || self.free()) == Closed::LastOfItsSide {
             // End of file for every reader, a broken pipe for every writer.
-            self.readable.wake_all();
-            self.writable.wake_all();
-            self.data_listeners.notify(Event::Data);
-            self.room_listeners.notify(Event::Room);
+            self.tell_everybody();
         }
     }
 
-    /// Gives the ring its memory, on the account of the caller. Called under the lock of `partners`.
-    fn allocate(&self) -> Result {
-        let wanted_bytes = self.capacity.load(Relaxed);
+    /// Wakes all who read, write, poll or listen.
+    fn tell_everybody(&self) {
+        self.readable.wake_all();
+        self.writable.wake_all();
+        self.data_listeners.notify(Event::Data);
+        self.room_listeners.notify(Event::Room);
+    }
+
+    /// Gives the ring its memory, on the account of the caller, and a carrier. Called under the lock of
+    /// `partners`.
+    fn allocate(this: &Arc<Self>) -> Result {
+        let wanted_bytes = this.capacity.load(Relaxed);
         let small_bytes = uapi::SMALL_CAPACITY_BYTES as usize;
-        let (charge, capacity_bytes) = Charge::new(wanted_bytes, small_bytes, self.soft_limit);
-        self.ring.resize(capacity_bytes)?;
-        *self.charge.lock() = Some(charge);
-        Ok(())
+        let (charge, capacity_bytes) = Charge::new(wanted_bytes, small_bytes, this.soft_limit);
+        this.ring.resize(capacity_bytes)?;
+        *this.charge.lock() = Some(charge);
+        Self::engage(this).inspect_err(|_| this.free())
     }
 
     fn free(&self) {
+        self.disengage();
         self.ring.free();
+        // Nothing is in flight any more: an observer may be draining.
+        self.arrival.wake_all();
         *self.charge.lock() = None;
         self.is_polled.store(false, Relaxed);
     }
@@ -174,6 +233,12 @@ impl Pipe {
         let writer_opens = self.partners.writer_opens();
         let (readers, writers) = (self.partners.readers(), self.partners.writers());
         let fill = self.ring.fill();
+        if self.partners.is_gone() {
+            let data = if fill.queued_bytes > 0 { DATA } else { 0 };
+            return carry::GONE | if access.reads() { data } else { 0 };
+        }
+        // What is in flight is still to come, as if its writer were there.
+        let writers = writers.max(fill.is_in_flight.into());
         ends::poll_mask(
             access,
             PollView {
@@ -266,6 +331,8 @@ impl Pipe {
 
     /// Sets all counters to zero.
     pub fn reset_counters(&self) {
+        // Before the locks of the ring, which come after that of the carriage.
+        self.reset_stages();
         let _read = self.ring.lock_read();
         let _write = self.ring.lock_write();
         self.read.reset(&self.readable);

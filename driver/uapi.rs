@@ -14,7 +14,7 @@ use core::mem::{offset_of, size_of};
 
 /// The version of this interface, reported in [`Info::version`]. It grows with every addition;
 /// existing numbers and layouts never change.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The type byte of all ioctl numbers. It is free in `Documentation/userspace-api/ioctl/ioctl-number.rst`.
 pub const IOC_TYPE: u8 = 0xBE;
@@ -64,6 +64,58 @@ pub const MODE_STREAM: u32 = 0;
 /// longer write is split after each [`PIPE_BUF_BYTES`]; a short read discards the rest of its packet.
 /// Each packet takes 4 bytes of the capacity in addition.
 pub const MODE_PACKET: u32 = 1;
+
+/// A transport ([`Transport::transport`]): nobody carries the bytes, a reader finds what was written at
+/// once. There is no interrupt and no bottom half.
+pub const TRANSPORT_DIRECT: u32 = 0;
+
+/// A transport: a soft line. A high-resolution timer is its interrupt, and each expiry carries at most
+/// [`Transport::bytes_per_tick`] bytes.
+pub const TRANSPORT_TIMER: u32 = 1;
+
+/// A transport: the bytes wait in memory, and the raise register of a PCI device (QEMU's edu) gives
+/// the interrupt that says they are there.
+pub const TRANSPORT_DOORBELL: u32 = 2;
+
+/// A transport: the bytes travel to the buffer of the PCI device by DMA and back, with an interrupt for
+/// each way. QEMU's edu takes 100 ms for each.
+pub const TRANSPORT_DMA: u32 = 3;
+
+/// A bottom half ([`Transport::bottom_half`]): none, all is done in the hard interrupt handler.
+pub const BOTTOM_HALF_HARD: u32 = 0;
+
+/// A bottom half: a workqueue that runs in the soft interrupt. What a queue has that nobody changed.
+pub const BOTTOM_HALF_BH: u32 = 1;
+
+/// A bottom half: a workqueue of threads.
+pub const BOTTOM_HALF_WORK: u32 = 2;
+
+/// A bottom half: the interrupt's own thread. A timer has none.
+pub const BOTTOM_HALF_THREAD: u32 = 3;
+
+/// A flag ([`Transport::flags`]): a write returns when its bytes are on their way. Without it, a write
+/// returns when they have arrived. [`IOC_DRAIN`] waits for them.
+pub const TRANSPORT_POSTED: u32 = 1;
+
+/// A flag ([`Transport::flags`]): an interrupt of the doorbell carries at most
+/// [`Transport::bytes_per_tick`] bytes, as one of the timer does. Without it, it carries all that was
+/// written before it.
+pub const TRANSPORT_LIMITED: u32 = 2;
+
+/// [`Transport::tick_ns`] that nobody changed: 1 ms.
+pub const DEFAULT_TICK_NS: u64 = 1_000_000;
+
+/// Longest [`Transport::tick_ns`]: a minute.
+pub const MAX_TICK_NS: u64 = 60_000_000_000;
+
+/// [`Transport::bytes_per_tick`] that nobody changed.
+pub const DEFAULT_BYTES_PER_TICK: u32 = 4096;
+
+/// The stages of a request, in the order of [`Stages::stages`].
+pub const STAGES: usize = 6;
+
+/// Buckets of a [`Histogram`].
+pub const HISTOGRAM_BUCKETS: usize = 256;
 
 /// What [`IOC_INFO`] tells about one queue.
 ///
@@ -146,6 +198,80 @@ pub struct Timeouts {
     pub write_ns: u64,
 }
 
+/// What [`IOC_SET_TRANSPORT`] and [`IOC_GET_TRANSPORT`] carry: who brings written bytes to the reader.
+///
+/// Each field has to be valid for itself; what the transport has no use for (a tick without a timer) is
+/// kept and does nothing, so that what was got can always be set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transport {
+    /// Size of this structure in bytes, set by the caller.
+    pub size: u32,
+    /// `TRANSPORT_...`
+    pub transport: u32,
+    /// `BOTTOM_HALF_...`
+    pub bottom_half: u32,
+    /// [`TRANSPORT_POSTED`] and [`TRANSPORT_LIMITED`], or 0.
+    pub flags: u32,
+    /// For [`TRANSPORT_TIMER`]: time from one interrupt to the next in nanoseconds, up to
+    /// [`MAX_TICK_NS`]; 0: that of the module parameter.
+    pub tick_ns: u64,
+    /// For [`TRANSPORT_TIMER`], and with [`TRANSPORT_LIMITED`]: most bytes that one interrupt carries; 0: that
+    /// of the module parameter.
+    pub bytes_per_tick: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// How long one stage of the requests took, since the counters of the queue were last zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    /// Times measured.
+    pub count: u64,
+    /// Their sum in nanoseconds.
+    pub sum_ns: u64,
+    /// The longest one in nanoseconds.
+    pub max_ns: u64,
+    /// How many times fell into each bucket: eight for each power of two, see
+    /// `driver/model/histogram.rs`.
+    pub buckets: [u32; HISTOGRAM_BUCKETS],
+}
+
+// Derived only for arrays of up to 32 elements.
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            sum_ns: 0,
+            max_ns: 0,
+            buckets: [0; HISTOGRAM_BUCKETS],
+        }
+    }
+}
+
+/// What [`IOC_STAGES`] gives.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Size of this structure in bytes, set by the caller.
+    pub size: u32,
+    /// Zero, in both directions.
+    pub reserved: u32,
+    /// Interrupts that the queue had.
+    pub interrupts: u64,
+    /// Transfers that were started. Several writes may go with one.
+    pub transfers: u64,
+    /// One for each stage of a request:
+    /// 0 queued: from the write to the start of its transfer;
+    /// 1 device: from there to the hard interrupt;
+    /// 2 deferred: from there to the begin of the bottom half;
+    /// 3 bottom half: from there to its end;
+    /// 4 wakeup: from the wake of a reader until it runs;
+    /// 5 awake: from the hard interrupt until the reader runs.
+    pub stages: [Histogram; STAGES],
+}
+
 // The C compilers of both widths lay the structures out like this; see user/include/kpipe.h.
 const _: () = {
     assert!(size_of::<Pair>() == 32);
@@ -161,6 +287,25 @@ const _: () = {
     assert!(offset_of!(Timeouts, reserved) == 4);
     assert!(offset_of!(Timeouts, read_ns) == 8);
     assert!(offset_of!(Timeouts, write_ns) == 16);
+    assert!(size_of::<Transport>() == 32);
+    assert!(offset_of!(Transport, size) == 0);
+    assert!(offset_of!(Transport, transport) == 4);
+    assert!(offset_of!(Transport, bottom_half) == 8);
+    assert!(offset_of!(Transport, flags) == 12);
+    assert!(offset_of!(Transport, tick_ns) == 16);
+    assert!(offset_of!(Transport, bytes_per_tick) == 24);
+    assert!(offset_of!(Transport, reserved) == 28);
+    assert!(size_of::<Histogram>() == 1048);
+    assert!(offset_of!(Histogram, count) == 0);
+    assert!(offset_of!(Histogram, sum_ns) == 8);
+    assert!(offset_of!(Histogram, max_ns) == 16);
+    assert!(offset_of!(Histogram, buckets) == 24);
+    assert!(size_of::<Stages>() == 6312);
+    assert!(offset_of!(Stages, size) == 0);
+    assert!(offset_of!(Stages, reserved) == 4);
+    assert!(offset_of!(Stages, interrupts) == 8);
+    assert!(offset_of!(Stages, transfers) == 16);
+    assert!(offset_of!(Stages, stages) == 24);
     assert!(size_of::<Counters>() == 32);
     assert!(size_of::<Info>() == 104);
     assert!(offset_of!(Info, size) == 0);
@@ -186,8 +331,8 @@ pub const IOC_INFO: u32 = ioc(IOC_READ | IOC_WRITE, 1, size_of::<Info>());
 /// does to a pipe. The capacity becomes at least [`MIN_CAPACITY_BYTES`] and is rounded up to a
 /// power of two; queued bytes and their order survive. Returns the actual capacity.
 ///
-/// `EBUSY`: more bytes are queued than would fit. `EPERM`: above [`UNPRIVILEGED_CAPACITY_BYTES`]
-/// without `CAP_SYS_RESOURCE`. `EINVAL`: above [`MAX_CAPACITY_BYTES`]. `ENOMEM`: no memory; the
+/// `EBUSY`: more bytes are queued than would fit, or more than 1 MiB are in flight. `EPERM`: above
+/// [`UNPRIVILEGED_CAPACITY_BYTES`] without `CAP_SYS_RESOURCE`. `EINVAL`: above [`MAX_CAPACITY_BYTES`]. `ENOMEM`: no memory; the
 /// queue is as it was.
 pub const IOC_RESIZE: u32 = ioc(IOC_NONE, 2, 0);
 
@@ -219,6 +364,31 @@ pub const IOC_SET_TIMEOUTS: u32 = ioc(IOC_WRITE, 6, size_of::<Timeouts>());
 /// `_IOWR(IOC_TYPE, 7, struct kpipe_timeouts)`: the limits of this open file description. The caller
 /// sets the size. `EINVAL` as above.
 pub const IOC_GET_TIMEOUTS: u32 = ioc(IOC_READ | IOC_WRITE, 7, size_of::<Timeouts>());
+
+/// `_IOW(IOC_TYPE, 8, struct kpipe_transport)`: who carries the bytes of this queue from now on, until
+/// its next change or the end of the module. A write that waits for room or for its bytes counts as a
+/// full queue.
+///
+/// `EBUSY`: the queue is not empty. `EBADF`: the descriptor is open for reading only. `EINVAL`: size, no
+/// such transport, bottom half or flag, a tick above [`MAX_TICK_NS`], or a non-zero reserved field.
+/// `EOPNOTSUPP`: [`TRANSPORT_TIMER`] with [`BOTTOM_HALF_THREAD`]. `ENODEV`: there is no device for
+/// [`TRANSPORT_DOORBELL`] or [`TRANSPORT_DMA`]. After an error the queue is as it was.
+pub const IOC_SET_TRANSPORT: u32 = ioc(IOC_WRITE, 8, size_of::<Transport>());
+
+/// `_IOWR(IOC_TYPE, 9, struct kpipe_transport)`: what [`IOC_SET_TRANSPORT`] sets, with the actual values
+/// where 0 was given. The caller sets the size. `EINVAL`: size, or a non-zero reserved field.
+pub const IOC_GET_TRANSPORT: u32 = ioc(IOC_READ | IOC_WRITE, 9, size_of::<Transport>());
+
+/// `_IO(IOC_TYPE, 10)`, the argument must be 0 (else `EINVAL`): waits until all bytes written before have
+/// arrived, as tcdrain(3) does for a terminal. Whether somebody reads them does not matter, nor does
+/// `O_NONBLOCK`. Bytes that were written after it began may be waited for too.
+///
+/// `EINTR`: a signal; with `SA_RESTART` it goes on. `ENODEV`: the device is gone.
+pub const IOC_DRAIN: u32 = ioc(IOC_NONE, 10, 0);
+
+/// `_IOWR(IOC_TYPE, 11, struct kpipe_stages)`: fills in a [`Stages`]. The caller sets the size. `EINVAL`:
+/// size, or a non-zero reserved field. [`IOC_RESET_COUNTERS`] sets these to zero too.
+pub const IOC_STAGES: u32 = ioc(IOC_READ | IOC_WRITE, 11, size_of::<Stages>());
 
 const IOC_NONE: u32 = 0;
 const IOC_WRITE: u32 = 1;

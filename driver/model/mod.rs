@@ -7,5 +7,9 @@
 //! the same files and tests them on the host.
 
 pub mod ends;
+// The bounds of buckets are for user space.
+#[allow(dead_code)]
+pub mod histogram;
+pub mod link;
 pub mod packet;
 pub mod ring;

@@ -10,9 +10,10 @@ use crate::sys::account::SoftLimit;
 use crate::sys::atomic::Relaxed;
 use crate::sys::fasync::Event;
 use crate::sys::request::Request;
-use crate::sys::ring::Mark;
+use crate::sys::ring::{Mark, Published};
 use crate::sys::task;
-use crate::sys::wait::{Deadline, Sleep};
+use crate::sys::trace::{self, Side, UNNUMBERED};
+use crate::sys::wait::{Deadline, Processor, Sleep};
 use crate::uapi::SMALL_CAPACITY_BYTES;
 use kernel::iov::IovIterSource;
 use kernel::prelude::*;
@@ -31,12 +32,42 @@ impl Pipe {
             return Ok(0);
         }
         let deadline = Deadline::after(timeout_ns);
+        if trace::is_numbering() {
+            return self.write_numbered(request, deadline, from);
+        }
+        self.put_and_tell(request, deadline, from, UNNUMBERED)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_numbered(
+        &self,
+        request: Request<'_>,
+        deadline: Deadline,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        let number = trace::enter(Side::Write, self.index, from.len());
+        self.put_and_tell(request, deadline, from, number)
+    }
+
+    #[inline(always)] // Two copies, one without a number.
+    fn put_and_tell(
+        &self,
+        request: Request<'_>,
+        mut deadline: Deadline,
+        from: &mut IovIterSource<'_>,
+        number: u64,
+    ) -> Result<usize> {
         let result = if self.is_packet(&request) {
-            self.put_packets(request, deadline, from)
+            self.put_packets(request, &mut deadline, from, number)
         } else {
-            self.put_or_wait::<false>(request, deadline, from)
+            self.put_or_wait::<false>(request, &mut deadline, from, number)
         };
+        if self.ring.is_carried() {
+            return self.await_own(result, &mut deadline, number);
+        }
         self.data_listeners.notify(Event::Data);
+        trace::leave(Side::Write, self.index, number, result);
         result
     }
 
@@ -49,13 +80,14 @@ impl Pipe {
     fn put_packets(
         &self,
         request: Request<'_>,
-        deadline: Deadline,
+        deadline: &mut Deadline,
         from: &mut IovIterSource<'_>,
+        number: u64,
     ) -> Result<usize> {
         if !self.ring.is_framed() {
             self.begin_packets()?;
         }
-        self.put_or_wait::<true>(request, deadline, from)
+        self.put_or_wait::<true>(request, deadline, from, number)
     }
 
     /// Prepares the ring for packets. A page would be too small: a packet of `PIPE_BUF` bytes and its
@@ -79,8 +111,9 @@ impl Pipe {
     fn put_or_wait<const IS_PACKET: bool>(
         &self,
         request: Request<'_>,
-        mut deadline: Deadline,
+        deadline: &mut Deadline,
         from: &mut IovIterSource<'_>,
+        number: u64,
     ) -> Result<usize> {
         let kind = if IS_PACKET {
             Kind::Packet
@@ -103,15 +136,23 @@ impl Pipe {
                 (len_bytes, rest_bytes)
             };
             match ends::write_state(readers, side.room_bytes(), unit_bytes, rest_bytes) {
+                // Also to who comes after the readers that left because of it.
+                WriteState::Broken | WriteState::Full if self.partners.is_gone() => {
+                    break Err(ENODEV)
+                }
                 WriteState::Broken => break Err(EPIPE),
                 WriteState::Full if request.wait() == Wait::Never => break Err(EAGAIN),
                 WriteState::Full => {
                     drop(side);
                     self.data_listeners.notify(Event::Data);
-                    match self
-                        .writable
-                        .sleep(&mut deadline, || self.is_worth_writing())
-                    {
+                    let sleep = match number {
+                        UNNUMBERED => self.sleep_for_room(deadline, |_| {}),
+                        _ => {
+                            let tell = trace::sleep(Side::Write, self.index, number, rest_bytes);
+                            self.sleep_for_room(deadline, tell)
+                        }
+                    };
+                    match sleep {
                         Sleep::Interrupted => break Err(deadline.interrupted()),
                         Sleep::TimedOut => break Err(EAGAIN),
                         Sleep::Woken => was_woken = true,
@@ -130,8 +171,14 @@ impl Pipe {
                     };
                     self.write.count(piece.done_bytes, part);
                     let ringful_bytes = side.capacity_bytes();
-                    let mark = side.publish();
-                    self.tell_readers(mark);
+                    match side.publish(number) {
+                        Published::Arrived(mark) => {
+                            self.tell_readers(mark, piece.done_bytes, number);
+                        }
+                        Published::Departs => self.depart(),
+                        Published::Waits => {}
+                        Published::Gone => break Err(ENODEV),
+                    }
                     done_bytes += piece.done_bytes;
                     if piece.is_torn() {
                         break Err(EFAULT);
@@ -149,6 +196,7 @@ impl Pipe {
         // The baton: who was woken and leaves room behind wakes the next writer.
         let leaves_room = was_woken && ends::is_writable(self.ring.fill().room_bytes);
         if leaves_room && self.writable.has_sleepers() {
+            trace::wake(Side::Write, self.index, number, self.ring.fill().room_bytes);
             self.writable.wake_one(ROOM);
         }
         if end == Err(EPIPE) && !request.is_without_signal() {
@@ -160,9 +208,17 @@ impl Pipe {
         }
     }
 
+    #[inline(never)] // Out of the way of those who need not sleep. (`cold` makes that way longer.)
+    fn sleep_for_room(&self, deadline: &mut Deadline, tell: impl Fn(Processor)) -> Sleep {
+        self.writable
+            .sleep_and_tell(deadline, || self.is_worth_writing(), tell)
+    }
+
     /// What a writer waits for once it sleeps.
     fn is_worth_writing(&self) -> bool {
-        self.partners.readers() == 0 || ends::is_writable(self.ring.fill().room_bytes)
+        self.partners.readers() == 0
+            || ends::is_writable(self.ring.fill().room_bytes)
+            || self.partners.is_gone()
     }
 
     /// Wakes one reader (and the pollers) after bytes from `mark` on were written.
@@ -170,10 +226,11 @@ impl Pipe {
     /// Only if the bytes before them are gone: else somebody has been woken for those, and will pass
     /// the wakeup on. Who sleeps has seen an empty queue, so the first write after that wakes. Edge-
     /// triggered pollers, though, want to hear of every write (`poll_usage` in `fs/pipe.c`).
-    fn tell_readers(&self, mark: Mark) {
+    pub(super) fn tell_readers(&self, mark: Mark, len_bytes: usize, number: u64) {
         if self.readable.has_sleepers()
             && (self.ring.is_drained(mark) || self.is_polled.load(Relaxed))
         {
+            trace::wake(Side::Read, self.index, number, len_bytes);
             self.readable.wake_one(DATA);
         }
     }
@@ -187,10 +244,7 @@ impl Pipe {
             if wait == Wait::Never {
                 return Err(EAGAIN);
             }
-            match self
-                .writable
-                .sleep(&mut deadline, || self.is_worth_writing())
-            {
+            match self.sleep_for_room(&mut deadline, |_| {}) {
                 Sleep::Interrupted => return Err(deadline.interrupted()),
                 Sleep::TimedOut => return Err(EAGAIN),
                 Sleep::Woken if self.is_worth_writing() => self.writable.wake_one(ROOM),

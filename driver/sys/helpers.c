@@ -7,6 +7,7 @@
 #include <linux/build_bug.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
+#include <linux/irqreturn.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/sched/user.h>
 #include <linux/signal.h>
@@ -21,6 +22,9 @@ static_assert(IOCB_NOSIGNAL == 0x100);
 static_assert(SPLICE_F_NONBLOCK == 0x2);
 static_assert(POLL_IN == 1);
 static_assert(POLL_OUT == 2);
+static_assert(IRQ_NONE == 0);
+static_assert(IRQ_HANDLED == 1);
+static_assert(IRQ_WAKE_THREAD == 2);
 
 struct user_struct *kpipe_current_user(void);
 long kpipe_account(struct user_struct *user, long pages);

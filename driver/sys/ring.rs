@@ -10,31 +10,46 @@
 //!
 //! Once packets are written the ring holds records (`model/packet.rs`): [`Ring::frame`].
 //!
-//! Lock order: read side, then write side. Both are sleeping locks, held across user copies.
+//! In a carried ring ([`Ring::set_carried`]) there is a third index between the two: what is written
+//! travels first (`ring/flight.rs`), and has arrived when `head` says so.
+//!
+//! Lock order: read side, then write side, then flight. The first two are sleeping locks, held across user
+//! copies; the third is a spinlock that interrupt handlers take.
 
-use super::atomic::{full_barrier, Acquire, AtomicBool, AtomicU32, AtomicUsize, Relaxed, Release};
+use super::atomic::{full_barrier, Acquire, AtomicU32, AtomicU8, AtomicUsize, Relaxed, Release};
 use super::memory::Memory;
+use super::spin::{new_spin_lock_irq, SpinLockIrq};
 use crate::model::packet::{self, Kind, Record};
 use crate::model::ring;
+use crate::uapi::UNPRIVILEGED_CAPACITY_BYTES;
 use core::cell::UnsafeCell;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
 
+mod flight;
+mod place;
 mod sides;
-use sides::Place;
-pub use sides::{Mark, ReadGuard};
+use flight::FlightSide;
+pub use flight::{Arrived, FlightGuard};
+use place::Place;
+pub use sides::{Mark, Published, ReadGuard};
+
+/// Most that is copied with interrupts off: what a queue of the largest capacity for all users holds.
+const MOST_IN_FLIGHT_BYTES: usize = UNPRIVILEGED_CAPACITY_BYTES as usize;
 
 /// A byte ring whose two sides work at the same time.
 ///
 /// # Invariants
 ///
-/// - `memory` and `is_framed` change only with both locks held.
-/// - `head` is stored only with the write lock held, `tail` only with the read lock held (all three
-///   with both, when the memory changes).
-/// - `tail..head` is at most the capacity of `memory`; those bytes are initialised, belong to the
-///   holder of the read lock and are never written by anybody until `tail` has passed them.
+/// - `memory` changes only with all three locks held, `shape` with the read and the write lock.
+/// - `written` is stored only with the write lock held, `tail` only with the read lock held, and `head` only
+///   with the flight lock held (or, while the ring is not carried, with the write lock).
+/// - `tail..head` and `head..written` are together at most the capacity of `memory`, and initialised. While
+///   the ring is not carried, `head` is `written` whenever the write lock is free.
+/// - `tail..head` belongs to the holder of the read lock and is never written by anybody until `tail`
+///   has passed it. `head..written` belongs to the holder of the flight lock.
 /// - The rest of the memory belongs to the holder of the write lock.
-/// - While `is_framed`, `tail..head` is what is left of the record in `ReadSide`, and then whole
+/// - While it is framed, `tail..head` is what is left of the record in `ReadSide`, and then whole
 ///   records with their headers.
 #[pin_data]
 pub struct Ring {
@@ -42,12 +57,23 @@ pub struct Ring {
     read_lock: Mutex<ReadSide>,
     #[pin]
     write_lock: Mutex<WriteSide>,
+    #[pin]
+    flight_lock: SpinLockIrq<FlightSide>,
     memory: UnsafeCell<Memory>,
+    written: AtomicU32,
     head: AtomicU32,
+    /// Up to where those who wait for `head` have been told of it; see [`Ring::settle`].
+    settled: AtomicU32,
     tail: AtomicU32,
     capacity: AtomicUsize,
-    is_framed: AtomicBool,
+    shape: AtomicU8,
 }
+
+/// A bit of `shape`: the ring holds records.
+const FRAMED: u8 = 1;
+
+/// A bit of `shape`: what is written travels before it arrives.
+const CARRIED: u8 = 2;
 
 /// What the read lock protects: `tail`, the bytes from `tail` to `head`, and these.
 #[derive(Default)]
@@ -58,14 +84,14 @@ struct ReadSide {
     records: u32,
 }
 
-/// What the write lock protects: `head`, the memory without bytes, and this.
+/// What the write lock protects: `written`, the memory without bytes, and this.
 #[derive(Default)]
 struct WriteSide {
     /// Headers written, modulo 2^32.
     records: u32,
 }
 
-// SAFETY: The memory is reached only through the two locks, see the invariants.
+// SAFETY: The memory is reached only through the three locks, see the invariants.
 unsafe impl Send for Ring {}
 // SAFETY: As above.
 unsafe impl Sync for Ring {}
@@ -77,6 +103,8 @@ pub struct Fill {
     pub queued_bytes: usize,
     /// Bytes of data that fit.
     pub room_bytes: usize,
+    /// Are there bytes that were written and have not arrived?
+    pub is_in_flight: bool,
 }
 
 impl Ring {
@@ -85,11 +113,14 @@ impl Ring {
         pin_init!(Self {
             read_lock <- new_mutex!(ReadSide::default(), "kpipe::read"),
             write_lock <- new_mutex!(WriteSide::default(), "kpipe::write"),
+            flight_lock <- new_spin_lock_irq!(FlightSide::new(), "kpipe::flight"),
             memory: UnsafeCell::new(Memory::none()),
+            written: AtomicU32::new(0),
             head: AtomicU32::new(0),
+            settled: AtomicU32::new(0),
             tail: AtomicU32::new(0),
             capacity: AtomicUsize::new(0),
-            is_framed: AtomicBool::new(false),
+            shape: AtomicU8::new(0),
         })
     }
 
@@ -107,52 +138,81 @@ impl Ring {
 
     /// How full the ring is, without a lock: exact for a moment during the call.
     ///
-    /// It serves those who are about to sleep until the other side moves. `head` is read before
+    /// It serves those who are about to sleep until the other side moves. `written` is read before
     /// `tail`, with a full barrier, and again: the same value twice means that `tail` was read
-    /// while that was the head. And a reader that stores `tail` afterwards, then looks at the sleepers
-    /// and then at `head`, sees no older head than this.
+    /// while that was the end. And a reader that stores `tail` afterwards, then looks at the sleepers
+    /// and then at `written`, sees no older end than this.
     pub fn fill(&self) -> Fill {
-        let mut head = self.head.load(Acquire);
+        let mut written = self.written.load(Acquire);
         loop {
             full_barrier();
             let tail = self.tail.load(Acquire);
+            // After the tail, which never passes it.
+            let head = self.head.load(Acquire);
             let capacity_bytes = self.capacity.load(Acquire);
             full_barrier();
-            let again = self.head.load(Acquire);
-            if again == head {
-                let queued_bytes = ring::queued_bytes(head, tail);
+            let again = self.written.load(Acquire);
+            if again == written {
                 // The capacity may have changed between the two reads; who sleeps on this answer hears of
                 // it, because a resize wakes.
-                let room_bytes = capacity_bytes.saturating_sub(queued_bytes);
+                let room_bytes = capacity_bytes.saturating_sub(ring::queued_bytes(written, tail));
                 return Fill {
-                    queued_bytes,
+                    queued_bytes: ring::queued_bytes(head, tail),
                     room_bytes: data_room_bytes(self.is_framed(), room_bytes),
+                    is_in_flight: head != written,
                 };
             }
-            head = again;
+            written = again;
         }
+    }
+
+    /// Are there bytes that were written and have not arrived? Without a lock: `false` is final for
+    /// what had been written before the call.
+    pub fn is_in_flight(&self) -> bool {
+        let written = self.written.load(Acquire);
+        self.head.load(Acquire) != written
     }
 
     /// Gives the ring memory of another capacity, a power of two; queued bytes move along.
     ///
-    /// `EBUSY` if they do not fit, `ENOMEM` if there is no memory; then all is as it was. May sleep.
+    /// `EBUSY` if they do not fit, or more than [`MOST_IN_FLIGHT_BYTES`] are in flight: interrupts are off while those
+    /// are copied. `ENOMEM` if there is no memory. Then all is as it was. May sleep.
     pub fn resize(&self, capacity_bytes: usize) -> Result {
         // Allocated before the locks are taken: reclaim may take long.
         let mut new = Memory::allocate(capacity_bytes)?;
         let _read = self.read_lock.lock();
         let _write = self.write_lock.lock();
         let tail = self.tail.load(Relaxed);
-        let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), tail);
-        if queued_bytes > capacity_bytes {
+        let written = self.written.load(Relaxed);
+        if ring::queued_bytes(written, tail) > capacity_bytes {
             return Err(EBUSY);
         }
-        // SAFETY: Both locks are held, so nobody else uses the memory.
+        // What has arrived is copied before the flight lock is taken, so that interrupts wait only for the
+        // copy of what travels.
+        let head = self.head.load(Acquire);
+        if ring::queued_bytes(written, head) > MOST_IN_FLIGHT_BYTES {
+            return Err(EBUSY);
+        }
+        {
+            // SAFETY: The memory changes only with all locks held. Bytes that have arrived are written by
+            // nobody while the read lock is held.
+            let memory = unsafe { &*self.memory.get() };
+            let arrived_bytes = ring::queued_bytes(head, tail);
+            for step in ring::moves(tail, arrived_bytes, memory.capacity_bytes, capacity_bytes) {
+                new.copy_from(memory, step);
+            }
+        }
+        let flight = self.flight_lock.lock();
+        // SAFETY: All three locks are held, so nobody else uses the memory.
         let memory = unsafe { &mut *self.memory.get() };
-        for step in ring::moves(tail, queued_bytes, memory.capacity_bytes, capacity_bytes) {
+        let rest_bytes = ring::queued_bytes(written, head);
+        for step in ring::moves(head, rest_bytes, memory.capacity_bytes, capacity_bytes) {
             new.copy_from(memory, step);
         }
-        *memory = new;
+        core::mem::swap(memory, &mut new);
         self.capacity.store(capacity_bytes, Release);
+        drop(flight);
+        // The old memory goes with `new`, outside of the spinlock.
         Ok(())
     }
 
@@ -162,35 +222,50 @@ impl Ring {
         let mut read = self.read_lock.lock();
         let _write = self.write_lock.lock();
         if !self.is_framed() {
-            let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), self.tail.load(Relaxed));
+            // What travels is a part of it, and is taken when it has arrived.
+            let queued_bytes =
+                ring::queued_bytes(self.written.load(Relaxed), self.tail.load(Relaxed));
             read.rest = Record {
                 kind: Kind::Stream,
                 len_bytes: queued_bytes,
             };
-            self.is_framed.store(true, Relaxed);
+            self.set_shape(FRAMED, true);
         }
+    }
+
+    /// Changes a bit of `shape`. The caller holds the read and the write lock.
+    fn set_shape(&self, bit: u8, is_on: bool) {
+        let others = self.shape.load(Relaxed) & !bit;
+        self.shape
+            .store(others | if is_on { bit } else { 0 }, Relaxed);
     }
 
     /// Is this a ring of records? Exact for those who hold a lock of the ring.
     pub fn is_framed(&self) -> bool {
-        self.is_framed.load(Relaxed)
+        self.shape.load(Relaxed) & FRAMED != 0
     }
 
     /// Bytes of data in the ring, without headers. May sleep.
     pub fn data_bytes(&self) -> usize {
         // A ring that was of records meanwhile is one still, or its tail has moved: see `free`.
-        while !self.is_framed.load(Acquire) {
+        while self.shape.load(Acquire) & FRAMED == 0 {
             let tail = self.tail.load(Acquire);
             let queued_bytes = self.fill().queued_bytes;
-            if !self.is_framed.load(Acquire) && self.tail.load(Acquire) == tail {
+            if self.shape.load(Acquire) & FRAMED == 0 && self.tail.load(Acquire) == tail {
                 return queued_bytes;
             }
         }
         let read = self.read_lock.lock();
         let write = self.write_lock.lock();
+        let flight = self.flight_lock.lock();
         let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), self.tail.load(Relaxed));
+        let records = if self.is_carried() {
+            flight.arrived_records
+        } else {
+            write.records
+        };
         // Nothing is left of the records if the last close came before the locks: see `free`.
-        packet::data_bytes(queued_bytes, write.records.wrapping_sub(read.records))
+        packet::data_bytes(queued_bytes, records.wrapping_sub(read.records))
     }
 
     /// Capacity of the memory in bytes; 0 without memory.
@@ -202,23 +277,31 @@ impl Ring {
     pub fn free(&self) {
         let mut read = self.read_lock.lock();
         let mut write = self.write_lock.lock();
+        let mut memory = Memory::none();
+        let mut flight = self.flight_lock.lock();
         *read = ReadSide::default();
         *write = WriteSide::default();
+        let written = self.written.load(Relaxed);
+        flight.forget(written);
         self.capacity.store(0, Release);
-        self.tail.store(self.head.load(Relaxed), Release);
+        self.head.store(written, Release);
+        self.settled.store(written, Release);
+        self.tail.store(written, Release);
         // After the tail: `data_bytes` looks at both.
-        self.is_framed.store(false, Release);
-        // SAFETY: Both locks are held, so nobody else uses the memory.
-        unsafe { *self.memory.get() = Memory::none() };
+        self.shape.store(0, Release);
+        // SAFETY: All three locks are held, so nobody else uses the memory.
+        core::mem::swap(unsafe { &mut *self.memory.get() }, &mut memory);
+        drop(flight);
+        // The old memory goes here, outside of the spinlock.
     }
 
     /// Where the memory is.
     ///
     /// # Safety
     ///
-    /// The caller holds one of the two locks, so that the memory stays what it is.
+    /// The caller holds one of the three locks, so that the memory stays what it is.
     unsafe fn place(&self) -> Place {
-        // SAFETY: `memory` changes only with both locks held, and the caller holds one.
+        // SAFETY: `memory` changes only with all locks held, and the caller holds one.
         let memory = unsafe { &*self.memory.get() };
         Place {
             start: memory.start,

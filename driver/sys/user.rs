@@ -22,6 +22,16 @@ unsafe impl FromBytes for uapi::Timeouts {}
 // SAFETY: Integers only and no padding (the sizes and offsets are asserted in uapi.rs).
 unsafe impl AsBytes for uapi::Timeouts {}
 
+// SAFETY: Integers only, so any bytes are a valid value.
+unsafe impl FromBytes for uapi::Transport {}
+// SAFETY: Integers only and no padding (the sizes and offsets are asserted in uapi.rs).
+unsafe impl AsBytes for uapi::Transport {}
+
+// SAFETY: Integers only and no padding (the sizes and offsets are asserted in uapi.rs).
+unsafe impl AsBytes for uapi::Stages {}
+// SAFETY: Integers only, so zeros are a valid value.
+unsafe impl Zeroable for uapi::Stages {}
+
 /// The argument of an ioctl: a number, or a pointer to user memory.
 #[derive(Clone, Copy)]
 pub struct Argument(pub usize);

@@ -32,6 +32,15 @@ pub enum Sleep {
     TimedOut,
 }
 
+/// What [`WaitQueue::sleep_and_tell`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// The task is about to sleep.
+    GivenUp,
+    /// It runs again.
+    Back,
+}
+
 /// Until when a call may sleep, with all its sleeps.
 ///
 /// The clock starts with the first of them: a call that need not sleep does not look at it.
@@ -138,10 +147,22 @@ impl WaitQueue {
     /// of the condition cannot be lost. A task that is chosen while a signal arrives reports the
     /// wakeup: the signal stays pending for the next call.
     pub fn sleep(&self, deadline: &mut Deadline, condition: impl Fn() -> bool) -> Sleep {
+        self.sleep_and_tell(deadline, condition, |_| {})
+    }
+
+    /// [`sleep`](Self::sleep) that calls `tell` before it first gives up the processor, if it does, and
+    /// once it is back for good. `tell` must not sleep.
+    pub fn sleep_and_tell(
+        &self,
+        deadline: &mut Deadline,
+        condition: impl Fn() -> bool,
+        tell: impl Fn(Processor),
+    ) -> Sleep {
         let has_slept = Cell::new(false);
         let on_sleep = || {
             if !has_slept.replace(true) {
                 self.sleeps.fetch_add(1, Relaxed);
+                tell(Processor::GivenUp);
             }
         };
         // SAFETY: The head is initialised and lives as long as `self`.
@@ -154,8 +175,11 @@ impl WaitQueue {
                 on_sleep,
             )
         };
-        if end == Sleep::Woken && has_slept.get() {
-            self.wakeups.fetch_add(1, Relaxed);
+        if has_slept.get() {
+            tell(Processor::Back);
+            if end == Sleep::Woken {
+                self.wakeups.fetch_add(1, Relaxed);
+            }
         }
         end
     }

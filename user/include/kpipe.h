@@ -18,7 +18,7 @@
 #include <linux/types.h>
 
 /* Version of this interface, in kpipe_info.version. */
-#define KPIPE_VERSION 2
+#define KPIPE_VERSION 3
 
 /* Type byte of the ioctl numbers. */
 #define KPIPE_IOC_TYPE 0xBE
@@ -51,6 +51,31 @@
 /* Modes: bytes, or every write is a packet (as with O_DIRECT). */
 #define KPIPE_MODE_STREAM 0
 #define KPIPE_MODE_PACKET 1
+
+/* Transports: who brings written bytes to the reader. */
+#define KPIPE_TRANSPORT_DIRECT 0	/* nobody: they are there */
+#define KPIPE_TRANSPORT_TIMER 1		/* a timer is the interrupt */
+#define KPIPE_TRANSPORT_DOORBELL 2	/* an interrupt of the edu device */
+#define KPIPE_TRANSPORT_DMA 3		/* DMA of the edu device */
+
+/* Bottom halves: where the interrupt's work is done. A timer has no thread. */
+#define KPIPE_BOTTOM_HALF_HARD 0	/* in the hard interrupt handler */
+#define KPIPE_BOTTOM_HALF_BH 1		/* in a workqueue of the soft interrupt */
+#define KPIPE_BOTTOM_HALF_WORK 2	/* in a workqueue */
+#define KPIPE_BOTTOM_HALF_THREAD 3	/* in the interrupt's thread */
+
+/* kpipe_transport.flags: a write does not wait until its bytes have arrived. */
+#define KPIPE_TRANSPORT_POSTED 1
+#define KPIPE_TRANSPORT_LIMITED 2
+
+/* A timer's tick in nanoseconds (usual and longest) and its bytes. */
+#define KPIPE_DEFAULT_TICK_NS 1000000
+#define KPIPE_MAX_TICK_NS 60000000000
+#define KPIPE_DEFAULT_BYTES_PER_TICK 4096
+
+/* Stages of a request, and buckets of the histogram of each. */
+#define KPIPE_STAGES 6
+#define KPIPE_HISTOGRAM_BUCKETS 256
 
 /* What one side of a queue has done since the counters were last zero. */
 struct kpipe_counters {
@@ -93,6 +118,34 @@ struct kpipe_timeouts {
 	__u64 write_ns;		/* longest sleep of a write in nanoseconds; 0: no limit */
 };
 
+/* For KPIPE_IOC_{SET,GET}_TRANSPORT. Set size to sizeof(struct kpipe_transport). */
+struct kpipe_transport {
+	__u32 size;		/* of this structure in bytes */
+	__u32 transport;	/* KPIPE_TRANSPORT_... */
+	__u32 bottom_half;	/* KPIPE_BOTTOM_HALF_... */
+	__u32 flags;		/* KPIPE_TRANSPORT_POSTED, KPIPE_TRANSPORT_LIMITED, or 0 */
+	__u64 tick_ns;		/* timer: from interrupt to interrupt; 0: the module's */
+	__u32 bytes_per_tick;	/* timer: most bytes of one interrupt; 0: the module's */
+	__u32 reserved;		/* 0 */
+};
+
+/* How long one stage of the requests took. */
+struct kpipe_histogram {
+	__u64 count;
+	__u64 sum_ns;
+	__u64 max_ns;
+	__u32 buckets[KPIPE_HISTOGRAM_BUCKETS];	/* eight for each power of two */
+};
+
+/* Answer to KPIPE_IOC_STAGES. Set size to sizeof(struct kpipe_stages) and reserved to 0. */
+struct kpipe_stages {
+	__u32 size;		/* of this structure in bytes */
+	__u32 reserved;		/* 0 */
+	__u64 interrupts;
+	__u64 transfers;
+	struct kpipe_histogram stages[KPIPE_STAGES];
+};
+
 /* Fills in a struct kpipe_info. */
 #define KPIPE_IOC_INFO _IOWR(KPIPE_IOC_TYPE, 1, struct kpipe_info)
 
@@ -111,5 +164,15 @@ struct kpipe_timeouts {
 /* Limits the sleeps of this open file description, as SO_RCVTIMEO and SO_SNDTIMEO do. */
 #define KPIPE_IOC_SET_TIMEOUTS _IOW(KPIPE_IOC_TYPE, 6, struct kpipe_timeouts)
 #define KPIPE_IOC_GET_TIMEOUTS _IOWR(KPIPE_IOC_TYPE, 7, struct kpipe_timeouts)
+
+/* Who carries the bytes of this queue. It must be empty to set it. */
+#define KPIPE_IOC_SET_TRANSPORT _IOW(KPIPE_IOC_TYPE, 8, struct kpipe_transport)
+#define KPIPE_IOC_GET_TRANSPORT _IOWR(KPIPE_IOC_TYPE, 9, struct kpipe_transport)
+
+/* Argument: 0UL. Waits until all bytes written before have arrived. */
+#define KPIPE_IOC_DRAIN _IO(KPIPE_IOC_TYPE, 10)
+
+/* How long the stages of the requests took. */
+#define KPIPE_IOC_STAGES _IOWR(KPIPE_IOC_TYPE, 11, struct kpipe_stages)
 
 #endif /* KPIPE_H */

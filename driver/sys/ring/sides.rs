@@ -2,12 +2,13 @@
 
 //! The two sides of a [`Ring`], locked: copying to and from user memory.
 
-use super::{data_room_bytes, ReadSide, Ring, WriteSide};
+use super::place::Place;
+use super::{data_room_bytes, ReadSide, Ring, WriteSide, CARRIED, FRAMED};
+use crate::model::link::{Gone, Request};
 use crate::model::packet::{Kind, Record, HEADER_BYTES};
 use crate::model::ring;
 use crate::sys::atomic::{Acquire, Relaxed, Release};
-use core::mem::MaybeUninit;
-use core::slice;
+use crate::sys::clock;
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::sync::MutexGuard;
 
@@ -31,14 +32,14 @@ impl Ring {
         let place = unsafe { self.place() };
         // `tail` is acquired: the reader is done with the bytes before it.
         let tail = self.tail.load(Acquire);
-        let room_bytes = ring::room_bytes(self.head.load(Relaxed), tail, place.capacity_bytes);
-        let is_framed = self.is_framed();
+        let room_bytes = ring::room_bytes(self.written.load(Relaxed), tail, place.capacity_bytes);
+        let shape = self.shape.load(Relaxed);
         WriteGuard {
             ring: self,
             side,
             place,
-            is_framed,
-            room_bytes: data_room_bytes(is_framed, room_bytes),
+            shape,
+            room_bytes: data_room_bytes(shape & FRAMED != 0, room_bytes),
             staged_bytes: 0,
         }
     }
@@ -70,10 +71,19 @@ impl ReadGuard<'_> {
         ring::queued_bytes(self.ring.head.load(Acquire), self.ring.tail.load(Relaxed))
     }
 
-    /// Bytes of data that fit, with a `head` as new as can be. A writer may fill them at once.
+    /// Bytes of data that fit, with a `written` as new as can be. A writer may fill them at once.
     pub fn room_bytes(&self) -> usize {
-        let room_bytes = self.place.capacity_bytes - self.queued_bytes();
+        let (written, tail) = (
+            self.ring.written.load(Acquire),
+            self.ring.tail.load(Relaxed),
+        );
+        let room_bytes = ring::room_bytes(written, tail, self.place.capacity_bytes);
         data_room_bytes(self.ring.is_framed(), room_bytes)
+    }
+
+    /// Is everything that was ever written read? Not so while bytes are in flight.
+    pub fn is_drained(&self) -> bool {
+        self.ring.written.load(Acquire) == self.ring.tail.load(Relaxed)
     }
 
     /// Capacity of the ring in bytes.
@@ -136,9 +146,11 @@ unsafe fn take_record(
     let is_packet = record.kind == Kind::Packet;
     // A packet is cut by the user's buffer alone: what is cut off is lost.
     let most_bytes = if is_packet { to.len() } else { most_bytes };
-    let wanted_bytes = most_bytes.min(record.len_bytes);
     let data = ring::advance(tail, header_bytes);
-    // SAFETY: The caller's contract; the rest of a record is queued with all its data.
+    // The rest of a stream that was there before the records may still be in flight.
+    let arrived_bytes = ring::queued_bytes(ring.head.load(Acquire), data);
+    let wanted_bytes = most_bytes.min(record.len_bytes).min(arrived_bytes);
+    // SAFETY: The caller's contract, and so many bytes have arrived.
     let done_bytes = unsafe { place.copy_out(data, wanted_bytes, to) };
     let copied = Copied {
         wanted_bytes,
@@ -189,7 +201,7 @@ pub struct WriteGuard<'a> {
     ring: &'a Ring,
     side: MutexGuard<'a, WriteSide>,
     place: Place,
-    is_framed: bool,
+    shape: u8,
     room_bytes: usize,
     staged_bytes: usize,
 }
@@ -214,16 +226,16 @@ impl WriteGuard<'_> {
     #[inline(always)]
     pub fn stage(&mut self, from: &mut IovIterSource<'_>, most_bytes: usize, kind: Kind) -> Copied {
         let wanted_bytes = most_bytes.min(self.room_bytes);
-        let head = self.ring.head.load(Relaxed);
-        if self.is_framed {
+        let end = self.ring.written.load(Relaxed);
+        if self.shape & FRAMED != 0 {
             // SAFETY: The write lock is held, and there is room for a header and so many bytes.
             let (staged_bytes, copied) =
-                unsafe { stage_record(self.place, head, from, wanted_bytes, kind) };
+                unsafe { stage_record(self.place, end, from, wanted_bytes, kind) };
             self.staged_bytes = staged_bytes;
             return copied;
         }
         // SAFETY: The write lock is held, and there is room for so many bytes.
-        let done_bytes = unsafe { self.place.copy_in(head, wanted_bytes, from) };
+        let done_bytes = unsafe { self.place.copy_in(end, wanted_bytes, from) };
         self.staged_bytes = done_bytes;
         Copied {
             wanted_bytes,
@@ -231,18 +243,85 @@ impl WriteGuard<'_> {
         }
     }
 
-    /// Shows the staged bytes to the reader, and unlocks. Returns where they begin.
-    pub fn publish(mut self) -> Mark {
-        if self.is_framed && self.staged_bytes > 0 {
-            self.side.records = self.side.records.wrapping_add(1);
+    /// Shows the staged bytes to the reader, or sends them on their way to it, and unlocks. `number` is
+    /// that of the request (see `trace.rs`).
+    #[inline(always)]
+    pub fn publish(mut self, number: u64) -> Published {
+        if self.shape != 0 {
+            let side = &mut self.side;
+            return publish_shaped(self.ring, side, self.shape, self.staged_bytes, number);
         }
-        let head = self.ring.head.load(Relaxed);
-        // Released: the bytes are there before the reader sees that they are.
-        self.ring
-            .head
-            .store(ring::advance(head, self.staged_bytes), Release);
-        Mark(head)
+        self.ring.arrive(self.staged_bytes)
     }
+}
+
+/// [`WriteGuard::publish`] in a ring of records, or a carried one, whose write lock the caller holds.
+///
+/// A function of its own parts and not of the guard, whose fields can so stay in registers.
+#[cold]
+fn publish_shaped(
+    ring: &Ring,
+    side: &mut WriteSide,
+    shape: u8,
+    staged_bytes: usize,
+    number: u64,
+) -> Published {
+    if staged_bytes == 0 {
+        return Published::Arrived(Mark(ring.written.load(Relaxed)));
+    }
+    let records = u32::from(shape & FRAMED != 0);
+    let published = if shape & CARRIED == 0 {
+        ring.arrive(staged_bytes)
+    } else {
+        let end = ring::advance(ring.written.load(Relaxed), staged_bytes);
+        let mut flight = ring.flight_lock.lock();
+        let submitted = flight.link.submit(Request {
+            end,
+            records,
+            number,
+            submitted_ns: clock::now_ns(),
+        });
+        match submitted {
+            Ok(block) => {
+                // Released, and under the lock of those who will read the bytes.
+                ring.written.store(end, Release);
+                match block {
+                    Some(_) => Published::Departs,
+                    None => Published::Waits,
+                }
+            }
+            Err(Gone) => return Published::Gone,
+        }
+    };
+    side.records = side.records.wrapping_add(records);
+    published
+}
+
+impl Ring {
+    /// Shows the staged bytes to the reader. The caller holds the write lock.
+    #[inline(always)]
+    fn arrive(&self, staged_bytes: usize) -> Published {
+        let start = self.written.load(Relaxed);
+        let end = ring::advance(start, staged_bytes);
+        // First, so that it is never behind `head`.
+        self.written.store(end, Release);
+        // Released: the bytes are there before the reader sees that they are.
+        self.head.store(end, Release);
+        Published::Arrived(Mark(start))
+    }
+}
+
+/// What became of bytes that were published.
+#[derive(Clone, Copy)]
+pub enum Published {
+    /// They can be read, from this place on.
+    Arrived(Mark),
+    /// They are in flight, and the caller starts the transfer: [`FlightGuard::current`](super::FlightGuard).
+    Departs,
+    /// They are in flight, behind a transfer in progress.
+    Waits,
+    /// The device is gone, and they with it.
+    Gone,
 }
 
 /// [`WriteGuard::stage`] in a ring of records. Returns how many bytes of the ring it took as well.
@@ -278,108 +357,6 @@ unsafe fn stage_record(
     // SAFETY: The caller's contract.
     unsafe { place.store_header(head, record.header()) };
     (HEADER_BYTES + copied.done_bytes, copied)
-}
-
-/// The memory of a ring whose lock of one side is held.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) start: *mut u8,
-    pub(super) capacity_bytes: usize,
-}
-
-impl Place {
-    /// Copies `len_bytes` bytes from `index` on to the user. Returns how many could be copied.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the read lock of the ring, and these bytes are queued.
-    #[inline(always)]
-    unsafe fn copy_out(self, index: u32, len_bytes: usize, to: &mut IovIterDest<'_>) -> usize {
-        let mut done_bytes = 0;
-        for span in ring::spans(index, len_bytes, self.capacity_bytes) {
-            // SAFETY: The span lies within the memory, and within `tail..head`, which is initialised
-            // and belongs to the holder of the read lock.
-            let bytes =
-                unsafe { slice::from_raw_parts(self.start.add(span.start), span.len_bytes) };
-            let copied_bytes = to.copy_to_iter(bytes);
-            done_bytes += copied_bytes;
-            if copied_bytes < span.len_bytes || done_bytes == len_bytes {
-                break;
-            }
-        }
-        done_bytes
-    }
-
-    /// The header at `index`.
-    ///
-    /// # Safety
-    ///
-    /// As for [`copy_out`](Self::copy_out).
-    unsafe fn load_header(self, index: u32) -> [u8; HEADER_BYTES] {
-        let mut header = [0; HEADER_BYTES];
-        let mut at = 0;
-        for span in ring::spans(index, HEADER_BYTES, self.capacity_bytes) {
-            // SAFETY: As in `copy_out`.
-            let bytes =
-                unsafe { slice::from_raw_parts(self.start.add(span.start), span.len_bytes) };
-            header[at..at + span.len_bytes].copy_from_slice(bytes);
-            at += span.len_bytes;
-        }
-        header
-    }
-
-    /// Copies `len_bytes` bytes from the user to `index`. Returns how many could be copied.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the write lock of the ring, and there is room for them.
-    #[inline(always)]
-    unsafe fn copy_in(self, index: u32, len_bytes: usize, from: &mut IovIterSource<'_>) -> usize {
-        let mut done_bytes = 0;
-        for span in ring::spans(index, len_bytes, self.capacity_bytes) {
-            // SAFETY: The caller's contract; nobody has another piece of the room now.
-            let copied_bytes = from.copy_from_iter_raw(unsafe { self.room(span) }).len();
-            done_bytes += copied_bytes;
-            if copied_bytes < span.len_bytes || done_bytes == len_bytes {
-                break;
-            }
-        }
-        done_bytes
-    }
-
-    /// Puts a header to `index`.
-    ///
-    /// # Safety
-    ///
-    /// As for [`copy_in`](Self::copy_in).
-    unsafe fn store_header(self, index: u32, header: [u8; HEADER_BYTES]) {
-        let mut at = 0;
-        for span in ring::spans(index, HEADER_BYTES, self.capacity_bytes) {
-            // SAFETY: As in `copy_in`.
-            let room = unsafe { self.room(span) };
-            for (to, byte) in room.iter_mut().zip(&header[at..]) {
-                to.write(*byte);
-            }
-            at += span.len_bytes;
-        }
-    }
-
-    /// A piece of the room behind the queued bytes.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the write lock of the ring for `'room` and has no other piece that overlaps.
-    #[inline(always)]
-    unsafe fn room<'room>(self, span: ring::Span) -> &'room mut [MaybeUninit<u8>] {
-        // SAFETY: The span lies within the memory, and outside of `tail..head`, so it belongs to the
-        // holder of the write lock. It may be uninitialised.
-        unsafe {
-            slice::from_raw_parts_mut(
-                self.start.add(span.start).cast::<MaybeUninit<u8>>(),
-                span.len_bytes,
-            )
-        }
-    }
 }
 
 /// A place in the stream of bytes.

@@ -32,6 +32,14 @@ const _: () = {
     assert!(uapi::IOC_SET_TIMEOUTS as ioctl_num_type == set_timeouts);
     let get_timeouts = request_code_readwrite!(uapi::IOC_TYPE, 7, timeouts_bytes);
     assert!(uapi::IOC_GET_TIMEOUTS as ioctl_num_type == get_timeouts);
+    let transport_bytes = size_of::<uapi::Transport>();
+    let set_transport = request_code_write!(uapi::IOC_TYPE, 8, transport_bytes);
+    assert!(uapi::IOC_SET_TRANSPORT as ioctl_num_type == set_transport);
+    let get_transport = request_code_readwrite!(uapi::IOC_TYPE, 9, transport_bytes);
+    assert!(uapi::IOC_GET_TRANSPORT as ioctl_num_type == get_transport);
+    assert!(uapi::IOC_DRAIN as ioctl_num_type == request_code_none!(uapi::IOC_TYPE, 10));
+    let stages = request_code_readwrite!(uapi::IOC_TYPE, 11, size_of::<uapi::Stages>());
+    assert!(uapi::IOC_STAGES as ioctl_num_type == stages);
 };
 
 /// What the driver tells about the queue behind `fd` ([`uapi::IOC_INFO`]).
@@ -150,6 +158,52 @@ pub fn timeouts(fd: impl AsFd) -> nix::Result<(Option<Duration>, Option<Duration
     Ok((limit(timeouts.read_ns), limit(timeouts.write_ns)))
 }
 
+/// Says who carries the bytes of the queue behind `fd` ([`uapi::IOC_SET_TRANSPORT`], which lists the
+/// errors). The size is filled in here.
+pub fn set_transport(fd: impl AsFd, wanted: uapi::Transport) -> nix::Result<()> {
+    let transport = uapi::Transport {
+        size: size_of::<uapi::Transport>() as u32,
+        ..wanted
+    };
+    // SAFETY: the descriptor is open for as long as `fd` is borrowed; `transport` is as large as the
+    // request number says (asserted above) and only read.
+    unsafe { raw::set_transport(fd.as_fd().as_raw_fd(), &transport) }.map(drop)
+}
+
+/// Who carries the bytes of the queue behind `fd` ([`uapi::IOC_GET_TRANSPORT`]).
+///
+/// # Errors
+/// `ENOTTY`: not a kpipe queue.
+pub fn transport(fd: impl AsFd) -> nix::Result<uapi::Transport> {
+    let mut transport = uapi::Transport {
+        size: size_of::<uapi::Transport>() as u32,
+        ..Default::default()
+    };
+    // SAFETY: as above; `transport` is exclusively ours, and every bit pattern is a valid one.
+    unsafe { raw::get_transport(fd.as_fd().as_raw_fd(), &mut transport) }?;
+    Ok(transport)
+}
+
+/// Waits until all bytes written before have arrived ([`uapi::IOC_DRAIN`], which lists the errors).
+pub fn drain(fd: impl AsFd) -> nix::Result<()> {
+    call_with_word(fd, uapi::IOC_DRAIN, 0).map(drop)
+}
+
+/// How long the stages of the requests on the queue behind `fd` took ([`uapi::IOC_STAGES`]).
+///
+/// # Errors
+/// `ENOTTY`: not a kpipe queue.
+pub fn stages(fd: impl AsFd) -> nix::Result<Box<uapi::Stages>> {
+    let mut stages = Box::new(uapi::Stages {
+        size: size_of::<uapi::Stages>() as u32,
+        ..Default::default()
+    });
+    // SAFETY: the descriptor is open for as long as `fd` is borrowed; `stages` is exclusively ours and
+    // as large as the request number says (asserted above); every bit pattern is a valid one.
+    unsafe { raw::stages(fd.as_fd().as_raw_fd(), &mut *stages) }?;
+    Ok(stages)
+}
+
 /// ioctl(2) with its third argument passed by value, as a whole machine word.
 ///
 /// nix's `ioctl_write_int_bad!` passes an `int`, which leaves the upper half of the word undefined
@@ -157,7 +211,7 @@ pub fn timeouts(fd: impl AsFd) -> nix::Result<(Option<Duration>, Option<Duration
 /// checks for 0.
 fn call_with_word(fd: impl AsFd, request: u32, word: libc::c_ulong) -> nix::Result<u32> {
     // SAFETY: the descriptor is open for as long as `fd` is borrowed. The kpipe driver takes the
-    // argument of these three requests as a number, and no other driver knows the requests, so that
+    // argument of these requests as a number, and no other driver knows the requests, so that
     // nobody dereferences it.
     let answer = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request as ioctl_num_type, word) };
     Errno::result(answer).map(libc::c_int::unsigned_abs)
@@ -179,5 +233,18 @@ mod raw {
         7,
         super::uapi::Timeouts
     );
+    nix::ioctl_write_ptr!(
+        set_transport,
+        super::uapi::IOC_TYPE,
+        8,
+        super::uapi::Transport
+    );
+    nix::ioctl_readwrite!(
+        get_transport,
+        super::uapi::IOC_TYPE,
+        9,
+        super::uapi::Transport
+    );
+    nix::ioctl_readwrite!(stages, super::uapi::IOC_TYPE, 11, super::uapi::Stages);
     nix::ioctl_read_bad!(fionread, nix::libc::FIONREAD, nix::libc::c_int);
 }

@@ -6,7 +6,7 @@
 //! The expectations are made from uapi.rs itself, so that a constant or field added there and
 //! forgotten in the header fails here.
 
-use kpipe_abi::uapi::{self, Counters, Info, Pair, Timeouts};
+use kpipe_abi::uapi::{self, Counters, Histogram, Info, Pair, Stages, Timeouts, Transport};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
@@ -48,6 +48,24 @@ fn constants() -> Vec<(&'static str, u64)> {
         ),
         ("MODE_STREAM", uapi::MODE_STREAM.into()),
         ("MODE_PACKET", uapi::MODE_PACKET.into()),
+        ("TRANSPORT_DIRECT", uapi::TRANSPORT_DIRECT.into()),
+        ("TRANSPORT_TIMER", uapi::TRANSPORT_TIMER.into()),
+        ("TRANSPORT_DOORBELL", uapi::TRANSPORT_DOORBELL.into()),
+        ("TRANSPORT_DMA", uapi::TRANSPORT_DMA.into()),
+        ("BOTTOM_HALF_HARD", uapi::BOTTOM_HALF_HARD.into()),
+        ("BOTTOM_HALF_BH", uapi::BOTTOM_HALF_BH.into()),
+        ("BOTTOM_HALF_WORK", uapi::BOTTOM_HALF_WORK.into()),
+        ("BOTTOM_HALF_THREAD", uapi::BOTTOM_HALF_THREAD.into()),
+        ("TRANSPORT_POSTED", uapi::TRANSPORT_POSTED.into()),
+        ("TRANSPORT_LIMITED", uapi::TRANSPORT_LIMITED.into()),
+        (
+            "DEFAULT_BYTES_PER_TICK",
+            uapi::DEFAULT_BYTES_PER_TICK.into(),
+        ),
+        ("DEFAULT_TICK_NS", uapi::DEFAULT_TICK_NS),
+        ("MAX_TICK_NS", uapi::MAX_TICK_NS),
+        ("STAGES", uapi::STAGES as u64),
+        ("HISTOGRAM_BUCKETS", uapi::HISTOGRAM_BUCKETS as u64),
         ("PIPE_BUF_BYTES", uapi::PIPE_BUF_BYTES as u64),
         ("MIN_CAPACITY_BYTES", uapi::MIN_CAPACITY_BYTES),
         ("DEFAULT_CAPACITY_BYTES", uapi::DEFAULT_CAPACITY_BYTES),
@@ -63,6 +81,10 @@ fn constants() -> Vec<(&'static str, u64)> {
         ("IOC_SET_MODE", uapi::IOC_SET_MODE.into()),
         ("IOC_SET_TIMEOUTS", uapi::IOC_SET_TIMEOUTS.into()),
         ("IOC_GET_TIMEOUTS", uapi::IOC_GET_TIMEOUTS.into()),
+        ("IOC_SET_TRANSPORT", uapi::IOC_SET_TRANSPORT.into()),
+        ("IOC_GET_TRANSPORT", uapi::IOC_GET_TRANSPORT.into()),
+        ("IOC_DRAIN", uapi::IOC_DRAIN.into()),
+        ("IOC_STAGES", uapi::IOC_STAGES.into()),
     ]
 }
 
@@ -133,6 +155,40 @@ fn facts() -> Vec<Fact> {
             reserved,
             read_ns,
             write_ns,
+        }
+    );
+    layout!(
+        facts,
+        "kpipe_transport",
+        Transport {
+            size,
+            transport,
+            bottom_half,
+            flags,
+            tick_ns,
+            bytes_per_tick,
+            reserved,
+        }
+    );
+    layout!(
+        facts,
+        "kpipe_histogram",
+        Histogram {
+            count,
+            sum_ns,
+            max_ns,
+            buckets,
+        }
+    );
+    layout!(
+        facts,
+        "kpipe_stages",
+        Stages {
+            size,
+            reserved,
+            interrupts,
+            transfers,
+            stages,
         }
     );
     facts

@@ -10,4 +10,4 @@ pub mod uapi;
 #[path = "../../../driver/model/mod.rs"]
 pub mod model;
 
-pub use model::{ends, packet, ring};
+pub use model::{ends, histogram, link, packet, ring};
