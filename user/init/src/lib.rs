@@ -23,11 +23,33 @@ pub const RUN_FILE: &str = "/etc/kpipe-vm.json";
 /// Where the module lies in the guest.
 pub const MODULE_FILE: &str = "/lib/modules/kpipe.ko";
 
+/// Where the kernel's own modules for the network card lie in a guest that has one, in the order in which they
+/// are to be loaded.
+pub const NETWORK_MODULES: [&str; 3] = [
+    "/lib/modules/failover.ko",
+    "/lib/modules/net_failover.ko",
+    "/lib/modules/virtio_net.ko",
+];
+
+/// Name of one more virtio-serial port: the QMP monitor of the QEMU that runs the VM, for programs in it
+/// that plug and unplug devices. Neither the host nor PID 1 uses it.
+pub const MONITOR_PORT: &str = "kpipe.monitor";
+
 /// Exit status when the command exists but cannot be executed, as a shell gives it.
 pub const EXIT_NOT_EXECUTABLE: i32 = 126;
 
 /// Exit status when there is no such command, as a shell gives it.
 pub const EXIT_NOT_FOUND: i32 = 127;
+
+/// From now on a panic of any thread ends the process: a thread that ended alone would leave the
+/// others waiting for it.
+pub fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
 
 /// One run of a command in the VM.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +60,8 @@ pub struct Run {
     pub module_parameters: Option<Vec<OsString>>,
     /// The terminal to give to the command, or `None` to give it pipes.
     pub terminal: Option<Terminal>,
+    /// N for the address 10.0.0.N, or `None` without a network card.
+    pub network_machine: Option<u8>,
 }
 
 /// A terminal as the command shall see it.

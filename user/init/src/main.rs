@@ -22,6 +22,7 @@ use ports::Ports;
 type Error = Box<dyn std::error::Error>;
 
 fn main() {
+    kpipe_init::abort_on_panic();
     // Without the control port there is nobody to tell: panic, and the kernel's log says why.
     system::mount().expect("cannot mount the file systems");
     let ports = Ports::open().expect("cannot open the ports to the host");
@@ -36,6 +37,9 @@ fn main() {
 fn run(ports: &Ports) -> Result<Report, Error> {
     let run: Run = serde_json::from_slice(&fs::read(RUN_FILE)?)?;
     system::configure()?;
+    if let Some(machine) = run.network_machine {
+        system::configure_card(machine)?;
+    }
     if let Some(parameters) = &run.module_parameters {
         module::load(parameters)?;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-//! Loads the module.
+//! Loads the module, and those of the kernel that a network card needs.
 
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
@@ -37,6 +37,12 @@ pub fn load(parameters: &[OsString]) -> Result<(), Error> {
             Err(format!("the kernel refuses the module ({errno:?}): {cause}").into())
         }
     }
+}
+
+/// Loads a module of the kernel's own.
+pub fn load_own(path: &str) -> Result<(), Error> {
+    let loaded = finit_module(&File::open(path)?, c"", ModuleInitFlags::empty());
+    loaded.map_err(|errno| format!("{path}: {errno}").into())
 }
 
 /// The parameters as the kernel parses them: separated by spaces, quoted if they contain some.

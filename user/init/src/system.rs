@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 
-//! The small system that a command expects: file systems, devices, a loopback network.
+//! The small system that a command expects: file systems, devices, a network.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::process::Command;
 
+use kpipe_init::NETWORK_MODULES;
 use nix::errno::Errno;
 use nix::mount::{mount as mount_one, MsFlags};
 use nix::unistd::sethostname;
 
 use crate::command::PATH;
-use crate::Error;
+use crate::{module, Error};
 
 /// Type, place and options, in this order; the ones below /dev need /dev. Not /tmp and /run: the
 /// root is in memory already, and a mount would hide what `--add` has put there.
@@ -61,12 +62,24 @@ pub fn mount() -> Result<(), Error> {
 pub fn configure() -> Result<(), Error> {
     sethostname("kpipe-vm")?;
     start_processors()?;
-    let status = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
-        .env("PATH", PATH)
-        .status()?;
+    ip(&["link", "set", "lo", "up"])
+}
+
+/// Brings the network card up, as machine N of its network. qemu/guest/etc/hosts has the addresses too.
+pub fn configure_card(machine: u8) -> Result<(), Error> {
+    for module in NETWORK_MODULES {
+        module::load_own(module)?;
+    }
+    let address = format!("10.0.0.{machine}/24");
+    ip(&["address", "add", &address, "dev", "eth0"])?;
+    ip(&["link", "set", "eth0", "up"])
+}
+
+fn ip(arguments: &[&str]) -> Result<(), Error> {
+    let mut command = Command::new("ip");
+    let status = command.args(arguments).env("PATH", PATH).status()?;
     if !status.success() {
-        return Err("cannot bring the loopback network up".into());
+        return Err(format!("cannot bring the network up: ip {}", arguments.join(" ")).into());
     }
     Ok(())
 }

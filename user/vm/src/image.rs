@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use kpipe_init::{guest_home, Run, Terminal, MODULE_FILE, RUN_FILE};
+use kpipe_init::{guest_home, Run, Terminal, MODULE_FILE, NETWORK_MODULES, RUN_FILE};
 use nix::sys::memfd::{memfd_create, MFdFlags};
 
 use crate::added;
@@ -18,11 +18,21 @@ use crate::options::{Options, Root};
 use crate::Error;
 
 /// The kpipe programs of the guest, by their names in the build folder.
-const TOOLS: [&str; 2] = ["kpipe", "kpipe-tests"];
+const TOOLS: [&str; 4] = [
+    "kpipe",
+    "kpipe-tests",
+    "example-two-queues",
+    "example-tokio",
+];
 
 /// And those that run in the root with Debian's programs only: the kernel's own benchmark is there if
 /// the kernel's source has it.
-const PROGRAM_TOOLS: [&str; 2] = ["kpipe-program-tests", "pipe_bench"];
+const PROGRAM_TOOLS: [&str; 4] = [
+    "kpipe-program-tests",
+    "kpipe-net-tests",
+    "pipe_bench",
+    "example-two-queues.py",
+];
 
 /// The library of `kpipe exec`.
 const LIBRARY: &str = "libkpipe_preload.so";
@@ -36,6 +46,14 @@ pub fn build(options: &Options, terminal: Option<&Terminal>) -> Result<File, Err
         let content = fs::read(&module).map_err(|error| missing(&module, &error))?;
         archive.file(Path::new(MODULE_FILE), 0o644, content);
     }
+    if options.net.is_some() {
+        for name in NETWORK_MODULES {
+            let file = Path::new(name).file_name().unwrap_or_default();
+            let module = options.kernel_folder().join("network").join(file);
+            let content = fs::read(&module).map_err(|error| missing(&module, &error))?;
+            archive.file(Path::new(name), 0o644, content);
+        }
+    }
     for argument in &options.add {
         added::add(&mut archive, argument)?;
     }
@@ -46,6 +64,7 @@ pub fn build(options: &Options, terminal: Option<&Terminal>) -> Result<File, Err
         },
         module_parameters: (!options.no_module).then(|| options.module_param.clone()),
         terminal: terminal.cloned(),
+        network_machine: options.net.as_ref().map(|net| net.machine),
     };
     archive.file(Path::new(RUN_FILE), 0o644, serde_json::to_vec(&run)?);
 

@@ -11,10 +11,12 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use kpipe_init::Port;
+use kpipe_init::{Port, MONITOR_PORT};
+use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 
 use crate::accelerator::Kind;
+use crate::network;
 use crate::options::Options;
 use crate::Error;
 
@@ -63,6 +65,15 @@ pub fn start(options: &Options, accelerator: Kind, initramfs: &File) -> Result<M
     let (stderr, guest_stderr) = channel()?;
     let (control, guest_control) = channel()?;
     let (console, guest_console) = channel()?;
+    // QEMU gets both ends: its monitor, and the port by which the guest reaches it.
+    let (monitor, guest_monitor) = channel()?;
+    let monitor = inherited(monitor.into())?;
+
+    let cable = options
+        .net
+        .as_ref()
+        .map(|net| network::connect(net, options));
+    let cable = cable.transpose()?.map(inherited).transpose()?;
 
     // setpriv: should the runner be killed, the kernel kills QEMU.
     let mut command = Command::new("setpriv");
@@ -75,22 +86,19 @@ pub fn start(options: &Options, accelerator: Kind, initramfs: &File) -> Result<M
             .arg("-smp")
             .arg(options.smp.unwrap_or(2).to_string());
     }
-    if options.edu {
-        command.args(["-device", "edu"]);
-    }
     command.args(["-m", options.memory()]);
     command.arg("-kernel").arg(&image);
     command
         .arg("-initrd")
         .arg(format!("/dev/fd/{}", initramfs.as_raw_fd()));
     command.arg("-append").arg(kernel_command_line(options));
-    for (port, socket) in [
-        (Port::Stdin, &guest_stdin),
-        (Port::Stdout, &guest_stdout),
-        (Port::Stderr, &guest_stderr),
-        (Port::Control, &guest_control),
+    for (name, socket) in [
+        (Port::Stdin.name(), &guest_stdin),
+        (Port::Stdout.name(), &guest_stdout),
+        (Port::Stderr.name(), &guest_stderr),
+        (Port::Control.name(), &guest_control),
+        (MONITOR_PORT, &guest_monitor),
     ] {
-        let name = port.name();
         command
             .arg("-chardev")
             .arg(format!("socket,id={name},fd={}", socket.as_raw_fd()));
@@ -103,6 +111,21 @@ pub fn start(options: &Options, accelerator: Kind, initramfs: &File) -> Result<M
         guest_console.as_raw_fd()
     ));
     command.args(["-serial", "chardev:console"]);
+    command
+        .arg("-chardev")
+        .arg(format!("socket,id=monitor,fd={}", monitor.as_raw_fd()));
+    command.args(["-mon", "chardev=monitor,mode=control"]);
+
+    if let (Some(net), Some(cable)) = (&options.net, &cable) {
+        let fd = cable.as_raw_fd();
+        command.args(["-netdev", &format!("socket,id=kpipe.net,fd={fd}")]);
+        // Without a boot ROM, which is another package.
+        let card = format!(
+            "virtio-net-pci,netdev=kpipe.net,romfile=,mac=52:54:00:00:00:{:02x}",
+            net.machine
+        );
+        command.args(["-device", &card]);
+    }
 
     let child = command
         .stdin(Stdio::null())
@@ -192,9 +215,17 @@ fn channel() -> Result<(UnixStream, OwnedFd), Error> {
         SockFlag::empty(),
     )?;
     // QEMU must not inherit the host's end: its own end would never be closed.
-    nix::fcntl::fcntl(
-        &host,
-        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-    )?;
+    set_descriptor_flags(&host, FdFlag::FD_CLOEXEC)?;
     Ok((UnixStream::from(host), guest))
+}
+
+/// A descriptor of ours as one that QEMU inherits.
+fn inherited(end: OwnedFd) -> Result<OwnedFd, Error> {
+    set_descriptor_flags(&end, FdFlag::empty())?;
+    Ok(end)
+}
+
+fn set_descriptor_flags(fd: &OwnedFd, flags: FdFlag) -> Result<(), Error> {
+    fcntl(fd, FcntlArg::F_SETFD(flags))?;
+    Ok(())
 }

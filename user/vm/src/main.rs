@@ -13,9 +13,11 @@ mod added;
 mod archive;
 mod image;
 mod machine;
+mod network;
 mod options;
 mod session;
 mod signals;
+mod standstill;
 mod streams;
 mod terminal;
 
@@ -39,6 +41,7 @@ const EXIT_RUNNER: i32 = 125;
 const EXIT_KERNEL: i32 = 255;
 
 fn main() {
+    kpipe_init::abort_on_panic();
     let options = Options::parse();
     let status = match run(&options) {
         Ok(outcome) => conclude(&options, outcome),
@@ -74,7 +77,13 @@ fn run(options: &Options) -> Result<Outcome, Error> {
         mailbox,
         has_terminal: terminal.is_some(),
     };
-    session::run(machine, &Limits::of(options), channels)
+    let standstill = standstill::Watch::start();
+    let outcome = session::run(machine, &Limits::of(options), channels);
+    // With --icount the guest's clock stands still too.
+    if let Some(sentence) = standstill.sentence().filter(|_| !options.icount) {
+        complain(&sentence);
+    }
+    outcome
 }
 
 /// Says what needs to be said about the end, and gives the exit status.

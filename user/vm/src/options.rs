@@ -51,10 +51,6 @@ pub struct Options {
     #[arg(long)]
     pub icount: bool,
 
-    /// Add QEMU's educational PCI device
-    #[arg(long)]
-    pub edu: bool,
-
     /// Parameter for the module; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub module_param: Vec<OsString>,
@@ -71,13 +67,19 @@ pub struct Options {
     #[arg(long, value_name = "HOSTPATH[:GUESTPATH]")]
     pub add: Vec<OsString>,
 
+    /// Be machine 1 or 2 of a network of two VMs that is named by PATH, such as 1:/tmp/net; the stock kernel only
+    ///
+    /// The kernel starts when both are there. They are called vm1 and vm2 (10.0.0.1 and 10.0.0.2).
+    #[arg(long, value_name = "N:PATH", value_parser = parse_net, conflicts_with_all = ["icount"])]
+    pub net: Option<Net>,
+
     /// Give up after this many seconds, counted from the start of the command; 0 is never [default:
     /// 300, for a terminal 0]
     #[arg(long, value_name = "S")]
     pub timeout: Option<u64>,
 
-    /// Give up if the VM is not ready after this many seconds [default: 60, with the debug kernel
-    /// 240]
+    /// Give up if the VM is not ready after this many seconds [default: 120, with the debug kernel
+    /// 600]
     #[arg(long, value_name = "S")]
     pub boot_timeout: Option<u64>,
 
@@ -127,6 +129,15 @@ Examples:
   qemu/vm --kernel debug --add ./program -- ./program
 ";
 
+/// A place in a network of two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// 1 or 2.
+    pub machine: u8,
+    /// Where the two runners meet: a socket of AF_UNIX that machine 1 makes and removes.
+    pub path: PathBuf,
+}
+
 /// Which kernel to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kernel {
@@ -171,12 +182,12 @@ impl Options {
         }
     }
 
-    /// How long the boot may take. It takes 3 s and 15 s on two slow processors; a loaded machine
+    /// How long the boot may take. It takes 3 s and 30 s on two slow processors; a loaded machine
     /// needs more.
     pub fn boot_limit(&self) -> Duration {
         let default_s = match self.kernel {
-            Kernel::Stock => 60,
-            Kernel::Debug => 240,
+            Kernel::Stock => 120,
+            Kernel::Debug => 600,
         };
         Duration::from_secs(self.boot_timeout.unwrap_or(default_s))
     }
@@ -220,6 +231,16 @@ fn parse_mem(text: &str) -> Result<String, String> {
     }
 }
 
+fn parse_net(text: &str) -> Result<Net, String> {
+    match text.split_once(':') {
+        Some((number @ ("1" | "2"), path)) if !path.is_empty() => Ok(Net {
+            machine: if number == "1" { 1 } else { 2 },
+            path: path.into(),
+        }),
+        _ => Err("expected 1:PATH for one VM and 2:PATH for the other".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +248,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Options as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_network_has_two_machines_and_a_path() {
+        let net = parse_net("2:/tmp/a:b").unwrap();
+        assert_eq!((net.machine, net.path), (2, "/tmp/a:b".into()));
+        for bad in ["", "1", "1:", "3:/x", ":/x", "01:/x"] {
+            assert!(parse_net(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub fn run(arguments: &[&str]) -> Result<Done, Failure> {
     finish(vm(arguments))
 }
 
-fn collect(mut child: Child) -> Result<Done, Failure> {
+/// Everything that a started one still writes, and how it ends.
+pub fn collect(mut child: Child) -> Result<Done, Failure> {
     let read = |stream: Option<Box<dyn Read + Send>>| {
         thread::spawn(move || {
             let mut bytes = Vec::new();

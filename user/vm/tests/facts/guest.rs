@@ -93,7 +93,6 @@ pub fn machine() -> Result<(), Failure> {
         "512M",
         "--append",
         "first=1 second",
-        "--edu",
         "--",
         "sh",
         "-c",

@@ -6,6 +6,7 @@ mod ends;
 mod guest;
 mod host;
 mod streams;
+mod two;
 
 use crate::run::Failure;
 
@@ -74,6 +75,22 @@ pub const ALL: &[(&str, Fact)] = &[
     (
         "wrong_usage_gives_2_and_what_is_missing_125",
         host::errors_before_boot,
+    ),
+    (
+        "bytes_packets_and_a_broken_pipe_reach_another_vm",
+        two::relay,
+    ),
+    (
+        "a_receiving_vm_that_dies_is_a_broken_pipe_in_the_other",
+        two::receiving_machine_dies,
+    ),
+    (
+        "a_sending_vm_that_dies_is_an_early_end_in_the_other",
+        two::sending_machine_dies,
+    ),
+    (
+        "a_network_that_cannot_be_gives_2_or_125",
+        two::wrong_network,
     ),
     ("an_interrupt_gives_130_and_ends_qemu", host::interrupt),
     ("a_killed_runner_leaves_no_qemu", host::killed_runner),
