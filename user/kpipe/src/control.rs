@@ -3,7 +3,8 @@
 //! [`Control`]: what every open descriptor of a queue can ask and set; [`Monitor`]: a descriptor
 //! that can do nothing else.
 
-use crate::{Error, Info, Mode, Queue, Result};
+use crate::{Error, Info, Mode, Queue, Result, Stages, Transport};
+use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -52,7 +53,51 @@ pub trait Control: AsFd {
         kpipe_abi::timeouts(self).map_err(|errno| Error::of_call(self.queue(), "timeouts", errno))
     }
 
-    /// Sets the counters of [`Info::read`] and [`Info::write`] to zero.
+    /// Says who carries the bytes from now on, for everybody who has the queue open.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`], [`Error::NoDevice`], [`Error::NoSuchTransport`].
+    fn set_transport(&self, transport: Transport) -> Result<()> {
+        kpipe_abi::set_transport(self, transport.to_uapi())
+            .map_err(|errno| Error::of_transport(self.queue(), errno))
+    }
+
+    /// Who carries the bytes.
+    fn transport(&self) -> Result<Transport> {
+        let told = kpipe_abi::transport(self)
+            .map_err(|errno| Error::of_call(self.queue(), "transport", errno))?;
+        Transport::from_uapi(&told).ok_or_else(|| Error::OtherVersion {
+            queue: self.queue().clone(),
+        })
+    }
+
+    /// Waits until all bytes written before have arrived. Whether somebody reads them does not matter.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] if the device is gone.
+    fn drain(&self) -> Result<()> {
+        loop {
+            match kpipe_abi::drain(self) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENODEV) => {
+                    return Err(Error::NoDevice {
+                        queue: self.queue().clone(),
+                    });
+                }
+                result => {
+                    return result.map_err(|errno| Error::of_call(self.queue(), "drain", errno));
+                }
+            }
+        }
+    }
+
+    /// Interrupts and transfers, and how long the stages of requests took.
+    fn stages(&self) -> Result<Box<Stages>> {
+        kpipe_abi::stages(self).map_err(|errno| Error::of_call(self.queue(), "stages", errno))
+    }
+
+    /// Sets the counters of [`Info::read`] and [`Info::write`] and those of [`stages`](Self::stages) to
+    /// zero.
     fn reset_counters(&self) -> Result<()> {
         kpipe_abi::reset_counters(self)
             .map_err(|errno| Error::of_call(self.queue(), "reset", errno))

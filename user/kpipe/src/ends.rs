@@ -5,7 +5,7 @@
 use crate::{Control, Queue};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 // Both keep a `File`, because it is std's safe owner of read(2), readv(2), write(2) and writev(2)
 // on any descriptor: nothing about a queue needs a call of our own here.
@@ -93,6 +93,19 @@ impl AsFd for Reader {
 impl AsFd for Writer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+// Event loops such as tokio's ask for the number.
+impl AsRawFd for Reader {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl AsRawFd for Writer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 }
 

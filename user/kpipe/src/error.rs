@@ -60,8 +60,8 @@ pub enum Error {
         /// The queue asked.
         queue: Queue,
     },
-    /// More is queued than would fit.
-    #[error("{queue}: more bytes are queued than fit into {capacity_bytes}: let a reader take them first, or ask for more")]
+    /// More is queued than would fit, or more is in flight than is copied at once.
+    #[error("{queue}: more bytes are queued than fit into {capacity_bytes}, or more than 1 MiB is on its way: let a reader take them, or drain it, first")]
     Busy {
         /// The queue to be resized.
         queue: Queue,
@@ -84,6 +84,26 @@ pub enum Error {
     )]
     CapacityTooLarge {
         /// The queue to be resized.
+        queue: Queue,
+    },
+    /// Bytes are queued or on their way: who carries them cannot change.
+    #[error(
+        "{queue}: the queue is not empty: let a reader take what is queued, then set the transport"
+    )]
+    NotEmpty {
+        /// The queue whose transport was to be set.
+        queue: Queue,
+    },
+    /// The transport needs a device, and there is none (any more).
+    #[error("{queue}: there is no edu device for it: start QEMU with `-device edu` (`make shell` does), or bind it to the driver in /sys/bus/pci/drivers/kpipe")]
+    NoDevice {
+        /// The queue.
+        queue: Queue,
+    },
+    /// The settings of a transport are out of bounds, or do not go together.
+    #[error("{queue}: no such transport: a tick is at most {} s, and a timer has no thread as its bottom half", uapi::MAX_TICK_NS / 1_000_000_000)]
+    NoSuchTransport {
+        /// The queue.
         queue: Queue,
     },
     /// Anything else, as the kernel says it.
@@ -152,6 +172,17 @@ impl Error {
             Errno::EPERM => Self::CapacityNotPermitted { queue },
             Errno::EINVAL => Self::CapacityTooLarge { queue },
             errno => Self::of_call(&queue, "resize", errno),
+        }
+    }
+
+    /// `IOC_SET_TRANSPORT` failed.
+    pub(crate) fn of_transport(queue: &Queue, errno: Errno) -> Self {
+        let is_of = queue.clone();
+        match errno {
+            Errno::EBUSY => Self::NotEmpty { queue: is_of },
+            Errno::ENODEV => Self::NoDevice { queue: is_of },
+            Errno::EINVAL | Errno::EOPNOTSUPP => Self::NoSuchTransport { queue: is_of },
+            errno => Self::of_call(queue, "transport", errno),
         }
     }
 
@@ -233,6 +264,16 @@ mod tests {
         assert!(of(Errno::EPERM).contains("1048576"));
         assert!(of(Errno::EINVAL).contains("1073741824"));
         assert!(of(Errno::EBUSY).contains("8192"));
+        assert!(of(Errno::ENOTTY).contains("not a kpipe queue"));
+    }
+
+    #[test]
+    fn transport_errors_say_what_to_do() {
+        let of = |errno| Error::of_transport(&Queue::number(1), errno).to_string();
+        assert!(of(Errno::EBUSY).contains("not empty"));
+        assert!(of(Errno::ENODEV).contains("-device edu"));
+        assert!(of(Errno::EOPNOTSUPP).contains("no thread"));
+        assert!(of(Errno::EINVAL).contains("60 s"));
         assert!(of(Errno::ENOTTY).contains("not a kpipe queue"));
     }
 }

@@ -23,18 +23,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// One definition for both sides: it looks for `crate::uapi`. Filling buckets is the driver's.
+#[allow(dead_code)]
+#[path = "../../../driver/model/histogram.rs"]
+mod buckets;
+pub mod channel;
 mod control;
 mod ends;
 mod error;
+mod histogram;
 mod pair;
 mod queue;
+mod transport;
 
 pub use control::{Control, Monitor};
 pub use ends::{Reader, Writer};
 pub use error::{Error, Result};
+pub use histogram::percentile_ns;
+use kpipe_abi::uapi;
 pub use kpipe_abi::uapi::{
-    Counters, Info, DEFAULT_CAPACITY_BYTES, MAX_CAPACITY_BYTES, MIN_CAPACITY_BYTES, MODE_PACKET,
-    PIPE_BUF_BYTES, PRIVATE_INDEX, UNPRIVILEGED_CAPACITY_BYTES,
+    Counters, Histogram, Info, Stages, DEFAULT_CAPACITY_BYTES, MAX_CAPACITY_BYTES,
+    MIN_CAPACITY_BYTES, MODE_PACKET, PIPE_BUF_BYTES, PRIVATE_INDEX, UNPRIVILEGED_CAPACITY_BYTES,
 };
 pub use pair::{Mode, PairOptions};
 pub use queue::{Queue, Wait};
+pub use transport::{BottomHalf, Carrier, Transport};
