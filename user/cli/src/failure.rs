@@ -15,6 +15,15 @@ pub enum Failure {
     /// The library's errors say it all.
     #[error(transparent)]
     Queue(#[from] kpipe::Error),
+    /// No channel.
+    #[error(transparent)]
+    Channel(#[from] kpipe::channel::Error),
+    /// A server that ended before it was told to.
+    #[error(transparent)]
+    Server(#[from] kpipe_server::Error),
+    /// Of a relay.
+    #[error(transparent)]
+    Relay(#[from] crate::relay::Error),
     /// A system call on something else.
     #[error("{what}: {}", Reason(source))]
     Io {

@@ -6,17 +6,27 @@
 //! through the library `kpipe`; what the verbs share stands below the line.
 
 mod bench;
+mod client;
+mod compare;
 mod conformance;
 mod demo;
+mod drain;
 mod exec;
+mod halves;
+mod lesson;
+mod load;
 mod recv;
+mod relay;
 mod send;
+mod serve;
 mod set;
 mod stat;
+mod trace;
 // ---
 mod channel;
 mod failure;
 mod process;
+mod socket_options;
 mod sys;
 mod terminal;
 mod units;
@@ -46,9 +56,18 @@ enum Verb {
     Recv(recv::Args),
     Stat(stat::Args),
     Set(set::Args),
+    Drain(drain::Args),
     Bench(bench::Args),
     Conformance(conformance::Args),
     Exec(exec::Args),
+    Trace(trace::Args),
+    Halves(halves::Args),
+    Serve(serve::Args),
+    Client(client::Args),
+    Lesson(lesson::Args),
+    Relay(relay::Args),
+    Load(load::Args),
+    Compare(compare::Args),
 }
 
 fn main() -> ExitCode {
@@ -59,10 +78,19 @@ fn main() -> ExitCode {
         Verb::Recv(args) => recv::run(&args),
         Verb::Stat(args) => stat::run(&args),
         Verb::Set(args) => set::run(&args),
+        Verb::Drain(args) => drain::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Conformance(args) => conformance::run(&args),
+        Verb::Halves(args) => halves::run(&args),
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Client(args) => client::run(&args),
+        Verb::Lesson(args) => lesson::run(&args),
+        Verb::Relay(args) => relay::run(&args),
+        Verb::Load(args) => load::run(&args),
+        Verb::Compare(args) => compare::run(&args),
         // The exit status is that of another program.
         Verb::Exec(args) => return exec::run(&args),
+        Verb::Trace(args) => return trace::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,19 +5,22 @@
 //! It opens each queue with access mode 3, which makes it neither a reader nor a writer
 //! ([`kpipe::Monitor`]): nobody who waits for a partner takes `stat` for one.
 
+mod stages;
+
 use crate::failure::{Failure, Result};
 use crate::terminal::{self, Align, Table};
 use crate::units::short_bytes;
 use clap::Parser;
-use kpipe::{Control, Counters, Info, Monitor, Queue};
+use kpipe::{Carrier, Control, Counters, Info, Queue, Transport};
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Show state and counters of queues, without disturbing those who use them.
 ///
-/// In MODE packet every write is a packet. QUEUED of CAPACITY bytes wait to be read; READERS and WRITERS have the queue open now (or wait in
-/// open for a partner). Then what each side has done since the counters were last zero: bytes
+/// In MODE packet every write is a packet. TRANSPORT is who brings written bytes to the reader, and where
+/// the work of its interrupts is done. QUEUED of CAPACITY bytes wait to be read; READERS and WRITERS have
+/// the queue open now (or wait in open for a partner). Then what each side has done since the counters were last zero: bytes
 /// moved, operations, how often a process slept because the queue was full (writing) or empty
 /// (reading), and how often the queue woke one.
 #[derive(Parser)]
@@ -30,6 +33,11 @@ pub struct Args {
     #[arg(short, long, value_name = "SECS", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = seconds)]
     watch: Option<Duration>,
 
+    /// Show how long the stages of the requests took instead: the times that half of them and 99 % do
+    /// not exceed, and the longest. Queues without a transport have none
+    #[arg(short, long)]
+    stages: bool,
+
     /// Print a JSON array with one object for each queue; with --watch one array per line
     #[arg(short, long)]
     json: bool,
@@ -39,6 +47,7 @@ const EXAMPLES: &str = "\
 Examples:
   kpipe stat                        all queues
   kpipe stat --watch=0.2 0 kpipe3   two queues, five times a second
+  kpipe stat --stages 0             from a write to the reader that runs
   kpipe stat --json 0 | jq '.[0].queued_bytes'";
 
 /// Runs the verb.
@@ -49,13 +58,13 @@ pub fn run(args: &Args) -> Result<()> {
         args.queues.clone()
     };
     let Some(pause) = args.watch else {
-        return terminal::print(&render(&look(&queues)?, args.json)?);
+        return terminal::print(&look(args, &queues)?);
     };
     let repaints = !args.json && std::io::stdout().is_terminal();
     let mut is_first = true;
     loop {
         // Opened anew each time: a monitor that stayed open would keep the module from being unloaded.
-        let text = render(&look(&queues)?, args.json)?;
+        let text = look(args, &queues)?;
         let before = match (repaints, args.json, is_first) {
             // Cursor to the top left, clear to the end (ECMA-48: CUP, ED).
             (true, ..) => "\x1b[H\x1b[J",
@@ -76,9 +85,20 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
     }
 }
 
-fn look(queues: &[Queue]) -> Result<Vec<QueueJson>> {
-    let look_at = |queue: &Queue| Ok(QueueJson::new(queue, &Monitor::info(&queue.monitor()?)?));
-    queues.iter().map(look_at).collect()
+fn look(args: &Args, queues: &[Queue]) -> Result<String> {
+    if args.stages {
+        return stages::show(queues, args.json);
+    }
+    let look_at = |queue: &Queue| {
+        let monitor = queue.monitor()?;
+        Ok(QueueJson::new(
+            queue,
+            &monitor.info()?,
+            monitor.transport()?,
+        ))
+    };
+    let seen: Vec<QueueJson> = queues.iter().map(look_at).collect::<Result<_>>()?;
+    render(&seen, args.json)
 }
 
 fn render(queues: &[QueueJson], json: bool) -> Result<String> {
@@ -89,6 +109,7 @@ fn render(queues: &[QueueJson], json: bool) -> Result<String> {
     let mut table = Table::new(&[
         ("QUEUE", Align::Left),
         ("MODE", Align::Left),
+        ("TRANSPORT", Align::Left),
         ("CAPACITY", Align::Right),
         ("QUEUED", Align::Right),
         ("WRITERS", Align::Right),
@@ -114,6 +135,7 @@ fn render(queues: &[QueueJson], json: bool) -> Result<String> {
         let state = [
             queue.queue.clone(),
             queue.mode.to_owned(),
+            queue.transport.short(),
             short_bytes(queue.capacity_bytes),
             short_bytes(queue.queued_bytes),
             queue.writers.to_string(),
@@ -136,12 +158,50 @@ struct QueueJson {
     index: u32,
     version: u32,
     mode: &'static str,
+    transport: TransportJson,
     capacity_bytes: u64,
     queued_bytes: u64,
     writers: u32,
     readers: u32,
     write: CountersJson,
     read: CountersJson,
+}
+
+/// [`Transport`] under the names that `kpipe set` has.
+#[derive(Serialize)]
+struct TransportJson {
+    transport: String,
+    bottom_half: Option<String>,
+    posted: bool,
+    tick_ns: Option<u64>,
+    bytes_per_tick: Option<u32>,
+}
+
+impl TransportJson {
+    /// One word for the table.
+    fn short(&self) -> String {
+        let posted = if self.posted { "+posted" } else { "" };
+        match &self.bottom_half {
+            Some(bottom_half) => format!("{}/{bottom_half}{posted}", self.transport),
+            None => self.transport.clone(),
+        }
+    }
+}
+
+impl From<Transport> for TransportJson {
+    fn from(transport: Transport) -> Self {
+        let is_direct = transport.carrier == Carrier::Direct;
+        let is_timer = transport.carrier == Carrier::Timer;
+        let is_limited = transport.carrier == Carrier::Doorbell && transport.is_limited;
+        let ns = |tick: Duration| u64::try_from(tick.as_nanos()).ok();
+        Self {
+            transport: transport.carrier.to_string(),
+            bottom_half: (!is_direct).then(|| transport.bottom_half.to_string()),
+            posted: transport.is_posted && !is_direct,
+            tick_ns: transport.tick.filter(|_| is_timer).and_then(ns),
+            bytes_per_tick: transport.bytes_per_tick.filter(|_| is_timer || is_limited),
+        }
+    }
 }
 
 /// [`Counters`] under their own names.
@@ -154,7 +214,7 @@ struct CountersJson {
 }
 
 impl QueueJson {
-    fn new(queue: &Queue, info: &Info) -> Self {
+    fn new(queue: &Queue, info: &Info, transport: Transport) -> Self {
         Self {
             queue: queue.to_string(),
             index: info.index,
@@ -164,6 +224,7 @@ impl QueueJson {
             } else {
                 "stream"
             },
+            transport: transport.into(),
             capacity_bytes: info.capacity_bytes,
             queued_bytes: info.queued_bytes,
             writers: info.writers,
@@ -217,7 +278,13 @@ mod tests {
             },
             ..Info::default()
         };
-        vec![QueueJson::new(&Queue::number(3), &info)]
+        let transport = Transport {
+            carrier: Carrier::Doorbell,
+            is_posted: true,
+            is_limited: false,
+            ..Transport::default()
+        };
+        vec![QueueJson::new(&Queue::number(3), &info, transport)]
     }
 
     #[test]
@@ -225,7 +292,9 @@ mod tests {
         let text = render(&example(), true).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let expected = serde_json::json!([{
-            "queue": "/dev/kpipe3", "index": 3, "version": 1, "mode": "stream", "capacity_bytes": 65536, "queued_bytes": 100,
+            "queue": "/dev/kpipe3", "index": 3, "version": 1, "mode": "stream",
+            "transport": { "transport": "doorbell", "bottom_half": "bh", "posted": true, "tick_ns": null, "bytes_per_tick": null },
+            "capacity_bytes": 65536, "queued_bytes": 100,
             "writers": 1, "readers": 2,
             "write": { "bytes": 2_000_000, "operations": 40, "sleeps": 5, "wakeups": 4 },
             "read": { "bytes": 1_999_900, "operations": 60, "sleeps": 7, "wakeups": 6 },
@@ -245,6 +314,7 @@ mod tests {
         let expected = [
             "/dev/kpipe3",
             "stream",
+            "doorbell/bh+posted",
             "64K",
             "100",
             "1",

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 
-//! The three calls that need `unsafe`: nix marks two so because of what a caller could do with them,
-//! and has no third. No other file of this program has any.
+//! The calls that need `unsafe`: nix marks one so, used twice, because of what a caller could do
+//! with it, and has not the other. No other file of this program has any.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::sys::signal::{signal, SigHandler, Signal};
-use nix::unistd::{fork, ForkResult};
-use std::io;
+
+pub use kpipe_server::sys::fork_single_threaded;
 
 /// Lets a broken pipe end this program as it ends other Unix tools: silently, with the status 141
 /// in a shell. Rust's runtime has set `SIGPIPE` to be ignored.
@@ -16,21 +19,25 @@ pub fn restore_default_sigpipe() {
     previous.expect("signal(2) fails for wrong numbers only");
 }
 
-/// fork(2).
-///
-/// # Errors
-/// Those of fork(2), and an error if this process has more than one thread: the child would hold
-/// the locks of threads that it does not have.
-pub fn fork_single_threaded() -> io::Result<ForkResult> {
-    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
-        return Err(io::Error::other(
-            "only a process with a single thread can be forked",
-        ));
-    }
-    // SAFETY: fork() asks that the child of a process with several threads call nothing but
-    // async-signal-safe functions. This process has one thread, as just seen, and no other code
-    // runs that could start a second one in between.
-    Ok(unsafe { fork() }?)
+/// Lets a write into a broken pipe fail, as servers and clients need it: it is an answer about one peer.
+pub fn ignore_sigpipe() {
+    // SAFETY: as above; SIG_IGN is no function of ours either.
+    let previous = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
+    previous.expect("signal(2) fails for wrong numbers only");
+}
+
+/// Lets children be waited for: whoever started this program may ignore `SIGCHLD`, and that is inherited.
+pub fn restore_default_sigchld() {
+    // SAFETY: as above for SIG_DFL.
+    let previous = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
+    previous.expect("signal(2) fails for wrong numbers only");
+}
+
+/// The program of `command` is told to end when the thread that starts it does, however that happens.
+pub fn end_with_this_thread(command: &mut Command) -> &mut Command {
+    let set = || Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?);
+    // SAFETY: what runs between fork and exec is one system call, prctl(2), which takes no lock and no memory.
+    unsafe { command.pre_exec(set) }
 }
 
 /// Puts this process under `SCHED_FIFO` at its lowest priority (sched(7)): it then gives up the CPU

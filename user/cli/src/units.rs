@@ -2,6 +2,8 @@
 
 //! Amounts as people write and read them.
 
+use std::time::Duration;
+
 /// Reads a number of bytes with an optional suffix K, M or G (powers of 1024), for clap.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits_end = text
@@ -19,6 +21,24 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     number
         .checked_mul(1 << shift)
         .ok_or_else(|| "number too large".into())
+}
+
+/// Reads a time with its unit (ns, us, ms, s), for clap.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits_end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(digits_end);
+    let unit_ns: u64 = match unit {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        _ => return Err("a time with its unit, as in 500us, 1ms or 2s".into()),
+    };
+    let number: u64 = digits.parse().map_err(|error| format!("{error}"))?;
+    let ns = number.checked_mul(unit_ns).ok_or("number too large")?;
+    Ok(Duration::from_nanos(ns))
 }
 
 /// At most five characters for any number of bytes: `512`, `64K`, `1.5M`, `13M`.
@@ -45,6 +65,11 @@ pub fn thousands(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Nanoseconds as microseconds: `12.345 us`.
+pub fn micros(time_ns: u64) -> String {
+    format!("{}.{:03} us", time_ns / 1000, time_ns % 1000)
 }
 
 /// `1 reader`, `2 readers`.
@@ -83,6 +108,16 @@ mod tests {
             "18014398509481984K",
         ] {
             assert!(parse_bytes(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(parse_time("1ms"), Ok(Duration::from_millis(1)));
+        assert_eq!(parse_time("500us"), Ok(Duration::from_micros(500)));
+        assert_eq!(parse_time("60s"), Ok(Duration::from_secs(60)));
+        for text in ["", "1", "ms", "1 ms", "-1ms", "1.5ms", "99999999999999s"] {
+            assert!(parse_time(text).is_err(), "{text:?}");
         }
     }
 

@@ -6,7 +6,7 @@
 //! library, tells it by the environment what to do ([`contract`]), waits ([`child`]) and reports
 //! ([`report`]).
 
-mod child;
+pub mod child;
 #[allow(dead_code)] // The other half of it is for the library.
 #[path = "../../../preload/src/contract.rs"]
 mod contract;
@@ -72,7 +72,7 @@ Examples:
   mkfifo /tmp/f; kpipe exec --path /tmp/f=0 -- sh -c 'cat /tmp/f & echo hello > /tmp/f; wait'";
 
 /// Exit status if this verb failed, as env(1) and timeout(1) give it.
-const EXIT_OWN_FAILURE: u8 = 125;
+pub const EXIT_OWN_FAILURE: u8 = 125;
 
 /// What `--path` says.
 #[derive(Clone, Debug, PartialEq, Eq)]

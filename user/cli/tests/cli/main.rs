@@ -4,8 +4,17 @@
 //! module is tested in the VM.
 
 mod bench;
+mod compare;
+mod concepts;
 mod demo;
 mod exec;
+mod lesson;
+mod load;
+mod relay;
 mod send_recv;
+mod serve;
+mod serve_bad;
+mod serve_control;
+mod server;
 mod support;
 mod usage;

@@ -6,9 +6,11 @@ use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -47,9 +49,16 @@ impl Place {
             .unwrap()
     }
 
-    /// `kpipe ARGS`, started in this folder.
+    /// `kpipe ARGS`, started in this folder. By env(1), which takes its own place: a shell that runs
+    /// the tests in the background has SIGINT ignored, and that is inherited.
     pub fn start(&self, args: &[&str]) -> Running {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kpipe"));
+        self.start_by(&["--default-signal=INT"], args)
+    }
+
+    /// The same with other arguments for env(1).
+    pub fn start_by(&self, env: &[&str], args: &[&str]) -> Running {
+        let mut command = Command::new("env");
+        command.args(env).arg(env!("CARGO_BIN_EXE_kpipe"));
         command.args(args).current_dir(self.dir.path());
         command
             .stdin(Stdio::piped())
@@ -70,6 +79,20 @@ pub struct Running(Option<Child>);
 impl Running {
     pub fn child(&mut self) -> &mut Child {
         self.0.as_mut().unwrap()
+    }
+
+    /// The first line that it prints.
+    pub fn first_line(&mut self) -> String {
+        let mut stdout = self.child().stdout.take().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let line = BufReader::new(&mut stdout).lines().next();
+            let _ = sender.send(line.map(|line| line.unwrap()));
+            // Kept open until the command ends.
+            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+        });
+        let line = receiver.recv_timeout(PATIENCE).expect("it prints nothing");
+        line.expect("it has ended")
     }
 
     pub fn finish(mut self) -> Output {

@@ -56,6 +56,16 @@ fn without_the_module_every_verb_says_how_to_load_it() {
 }
 
 #[test]
+fn without_the_module_trace_runs_nothing() {
+    if Path::new("/sys/module/kpipe").exists() {
+        return;
+    }
+    let output = Place::new().run(&["trace", "--", "echo", "ran"]);
+    assert_fails(&output, 125, &["not loaded", "insmod kpipe.ko"]);
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
 fn conformance_says_where_its_facts_are() {
     let place = Place::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_kpipe"));
@@ -69,7 +79,7 @@ fn conformance_says_where_its_facts_are() {
 #[test]
 fn wrong_usage_is_2() {
     let place = Place::new();
-    let wrong: [&[&str]; 11] = [
+    let wrong: [&[&str]; 13] = [
         &[],
         &["fly"],
         &["set", "0"],
@@ -81,6 +91,8 @@ fn wrong_usage_is_2() {
         &["exec"],
         &["exec", "--path", "/tmp/f", "--", "true"],
         &["exec", "true"],
+        &["trace"],
+        &["trace", "--all", "--request", "1", "--", "true"],
     ];
     for args in wrong {
         assert_fails(&place.run(args), 2, &["--help"]);
@@ -110,7 +122,9 @@ fn a_failing_stdout_is_an_error_and_no_panic() {
 #[test]
 fn help_is_there_for_every_verb_with_examples() {
     let place = Place::new();
-    for verb in ["demo", "send", "recv", "stat", "set", "bench", "exec"] {
+    for verb in [
+        "demo", "send", "recv", "stat", "set", "bench", "exec", "trace",
+    ] {
         let output = place.run(&[verb, "--help"]);
         assert!(output.status.success());
         assert!(
