@@ -2,7 +2,7 @@
 #
 # What a person types. Each target is one line into scripts/ or qemu/, where the work is explained.
 
-.PHONY: help run test test-debug shell bench check build clean distclean
+.PHONY: help run test test-debug shell demo-two-vms bench check build clean distclean
 
 help: ## Show this
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,6 +18,9 @@ test-debug: ## Run the VM's tests on a kernel with KASAN, lockdep and leak detec
 
 shell: ## An interactive shell in a VM with the module loaded
 	@qemu/vm
+
+demo-two-vms: ## Send a file (INPUT=path) from a queue in one VM to a queue in another
+	@qemu/demo-two-vms $(if $(INPUT),'$(INPUT)')
 
 bench: ## Compare the device with pipe(2) and sockets (ICOUNT=1: in instructions)
 	@qemu/vm --timeout 0 $(if $(ICOUNT),--icount) -- kpipe bench $(if $(ICOUNT),--icount)

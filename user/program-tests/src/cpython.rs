@@ -110,7 +110,7 @@ const fn module(name: &'static str, parts: &'static [&'static str]) -> Module {
         name,
         parts,
         makes_pipes: true,
-        deadline_secs: 180,
+        deadline_secs: 400,
     }
 }
 

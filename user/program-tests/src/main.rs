@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 
-//! `kpipe-program-tests`: programs that know nothing of the device, with their pipes on it.
+//! `kpipe-program-tests`: programs that know nothing of the device, with their pipes on it. And those of
+//! docs/examples, which use it.
 //!
-//! Each test runs a program twice, under `kpipe exec` and as it is, and wants the same from both:
+//! Each test of the former runs a program twice, under `kpipe exec` and as it is, and wants the same from both:
 //! the kernel's own pipe is the judge of the device. A run in which no pipe was replaced proves
 //! nothing, so every test also asks how many were. Run it as root in the VM (`qemu/vm --root programs`):
 //!
@@ -17,6 +18,7 @@
 
 mod cpython;
 mod details;
+mod examples;
 mod kernel;
 #[allow(dead_code)] // Its tests, and what kpipe-tests alone needs.
 #[path = "../../guest-tests/src/harness/kernel_log.rs"]
@@ -44,7 +46,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The kernel's log could not say whose line it is.
     arguments.test_threads = Some(1);
-    let plain = [shell::TESTS, details::TESTS, load::TESTS, kernel::TESTS].concat();
+    let plain = [
+        shell::TESTS,
+        details::TESTS,
+        examples::TESTS,
+        load::TESTS,
+        kernel::TESTS,
+    ]
+    .concat();
     let plain = plain
         .into_iter()
         .map(|(name, body, needs)| Trial::ignorable_test(name, move || watched(needs, body)));

@@ -46,7 +46,7 @@ impl Place {
             place: self,
             words: words.iter().map(|&word| word.to_owned()).collect(),
             options: Vec::new(),
-            deadline: Duration::from_secs(30),
+            deadline: Duration::from_secs(120),
             folder: self.folder.clone(),
         }
     }

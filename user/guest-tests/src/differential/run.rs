@@ -141,7 +141,7 @@ impl Run<'_> {
                 side.ask(process, 0, "reset");
             }
             self.actions[process] = Action::Exit;
-            let answers = settle(&mut self.pair.sides)?;
+            let answers = settle(&mut self.pair.sides, &self.pair.subjects.observer)?;
             self.compare(&answers)?;
         }
         self.pair.subjects.check_unused()
@@ -180,7 +180,7 @@ impl Run<'_> {
             Action::Signal { .. } | Action::Kill => {}
             _ => self.actions[who] = action.clone(),
         }
-        let mut answers = settle(&mut self.pair.sides)?;
+        let mut answers = settle(&mut self.pair.sides, &self.pair.subjects.observer)?;
         self.adopt(&action, who, &mut answers);
         self.compare(&answers)?;
         let [answers, _] = answers;

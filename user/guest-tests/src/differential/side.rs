@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use kpipe::Carrier;
 use nix::errno::Errno;
 use nix::poll::{ppoll, PollFd, PollFlags};
 use nix::sys::signal::{kill, Signal};
@@ -21,10 +22,11 @@ use nix::unistd::{fork, ForkResult, Pid};
 use super::state::{CHILD, PROCESSES};
 use super::worker::{Answer, Worker, MESSAGE_BYTES};
 use crate::harness::patience;
-use crate::tools::schedule;
+use crate::tools::end::End;
+use crate::tools::{schedule, transport};
 
 /// Longest that anything may take to answer or to fall asleep.
-const STEP: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_secs(20);
 
 /// Time in which most answers come. One that does not come costs this.
 const AT_ONCE: Duration = Duration::from_micros(300);
@@ -57,6 +59,8 @@ struct Watched {
     call: File,
     runs: File,
     stat: File,
+    /// On a transport.
+    stack: Option<File>,
     is_asked: bool,
     /// The number of its command.
     tag: u8,
@@ -209,8 +213,8 @@ impl Side {
 
     /// Are all processes that have not answered asleep, and have not run since the last look?
     ///
-    /// Once nobody else runs, nobody will wake them: a wakeup changes the state of the sleeper inside
-    /// the call that wakes it.
+    /// Once nobody else runs (or waits for bytes to arrive), nobody will wake them: a wakeup changes the
+    /// state of the sleeper inside the call that wakes it.
     fn is_at_rest(&mut self) -> bool {
         let mut is_at_rest = true;
         for watched in self.processes.iter_mut().flatten() {
@@ -254,6 +258,7 @@ impl Watched {
             // The debug kernel has no schedstat, whose three numbers are cheaper to read.
             runs: File::open(format!("/proc/{pid}/schedstat")).unwrap_or_else(|_| open("status")),
             stat: open("stat"),
+            stack: (transport::carrier() != Carrier::Direct).then(|| open("stack")),
             is_asked: false,
             tag: 0,
             seen: None,
@@ -273,6 +278,13 @@ impl Watched {
         !String::from_utf8_lossy(&stat).contains(") S ")
     }
 
+    /// Does it sleep until its bytes have arrived? That is not for long either.
+    fn waits_for_arrival(&self) -> bool {
+        let stack = self.stack.as_ref();
+        let stack = stack.map(|file| self.read(file).unwrap_or_default());
+        stack.is_some_and(|stack| transport::waits_for_arrival(&String::from_utf8_lossy(&stack)))
+    }
+
     /// How long and how often it ran so far, if it sleeps now (in the call that it was told to make,
     /// since it has begun that and has not answered).
     ///
@@ -284,6 +296,7 @@ impl Watched {
         let runs = counts(self.read(&self.runs).ok()?);
         let is_asleep = call != b"0";
         let is_new = self.seen.as_ref() != Some(&runs);
+        let is_asleep = is_asleep && !self.waits_for_arrival();
         (is_asleep && !(is_new && self.waits_for_a_lock())).then_some(runs)
     }
 }
@@ -297,8 +310,12 @@ fn counts(mut file: Vec<u8>) -> Vec<u8> {
     file
 }
 
-/// Waits until every process of both sides has answered or sleeps; the answers of each.
-pub fn settle(sides: &mut [Side; 2]) -> Result<[BTreeMap<usize, Answer>; 2], String> {
+/// Waits until every process of both sides has answered or sleeps; the answers of each. `observer` is one of
+/// the device's queue.
+pub fn settle(
+    sides: &mut [Side; 2],
+    observer: &End,
+) -> Result<[BTreeMap<usize, Answer>; 2], String> {
     let mut answers = [BTreeMap::new(), BTreeMap::new()];
     let deadline = Instant::now() + patience(STEP);
     loop {
@@ -307,6 +324,9 @@ pub fn settle(sides: &mut [Side; 2]) -> Result<[BTreeMap<usize, Answer>; 2], Str
         while sides.iter().any(Side::is_awaited) && await_answer(sides) {
             collect(sides, &mut answers);
         }
+        // What arrives wakes a reader, while the writer may already sleep for room. Before a look: if nobody ran
+        // from the last look to this one, nobody has sent anything after it.
+        observer.drain().expect("drain");
         let is_at_rest = sides
             .iter_mut()
             .map(Side::is_at_rest)

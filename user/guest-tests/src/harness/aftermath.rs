@@ -12,6 +12,7 @@ use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
 use super::scale::patience;
+use crate::tools::edu;
 use crate::tools::module::Module;
 use crate::tools::observe;
 use crate::tools::subject;
@@ -63,6 +64,7 @@ pub fn reap_group(group: Pid, problems: &mut Vec<String>) {
 pub struct Before {
     module: Option<Module>,
     references: Option<u64>,
+    edu_devices: usize,
 }
 
 impl Before {
@@ -71,16 +73,20 @@ impl Before {
         Self {
             module: Module::loaded(),
             references: Module::references(),
+            edu_devices: edu::bound().len(),
         }
     }
 
     /// After the test: queues that are not as unused are a problem. What a test may change, it need
-    /// not change back: the module and the capacities become what they were, so that no test
+    /// not change back: the module, its devices, the transports and the capacities become what they were, so that no test
     /// depends on the one before.
     pub fn restore(&self, problems: &mut Vec<String>) {
         let Some(module) = self.module else { return };
+        if let Err(problem) = edu::restore(self.edu_devices) {
+            problems.push(problem);
+        }
         for path in subject::device_paths() {
-            if let Err(problem) = restore_queue(&path, module.capacity_bytes) {
+            if let Err(problem) = restore_queue(&path, &module) {
                 problems.push(format!("{}: {problem}", path.display()));
             }
         }
@@ -106,7 +112,7 @@ impl Before {
     }
 }
 
-fn restore_queue(path: &Path, capacity_bytes: u64) -> Result<(), String> {
+fn restore_queue(path: &Path, module: &Module) -> Result<(), String> {
     let observer = subject::observe(path).map_err(|e| format!("open after the test: {e}"))?;
     let deadline = Instant::now() + patience(GRACE);
     loop {
@@ -121,6 +127,11 @@ fn restore_queue(path: &Path, capacity_bytes: u64) -> Result<(), String> {
             }
         }
     }
+    if kpipe_abi::transport(&observer) != Ok(module.transport) {
+        kpipe_abi::set_transport(&observer, module.transport)
+            .map_err(|e| format!("transport after the test: {e}"))?;
+    }
+    let capacity_bytes = module.capacity_bytes;
     let resized = observer.resize(capacity_bytes);
     resized
         .map(drop)

@@ -19,11 +19,12 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 use crate::tools::subject::Queue;
+use crate::tools::transport;
 use kernel_log::KernelLog;
 use process::TestProcess;
 use table::{Body, Case};
 
-pub use scale::{amount, patience};
+pub use scale::{amount, patience, slow_down};
 pub(crate) use table::{device, each, named, ours, plain, private, table_line, unnamed};
 pub use table::{says, section, Kind, Test};
 
@@ -37,12 +38,14 @@ enum Verdict {
 }
 
 /// Everything that the command line asks for, one test after the other.
-pub fn run_all(sections: &'static [&'static [Test]]) -> ExitCode {
-    let mut arguments = Arguments::from_args();
+pub fn run_all(sections: &'static [&'static [Test]], arguments: Vec<String>) -> ExitCode {
+    let name = "kpipe-tests".to_owned();
+    let mut arguments = Arguments::from_iter(std::iter::once(name).chain(arguments));
     // Two tests at once would share queues, and the kernel log could not say whose line it is.
     arguments.test_threads = Some(1);
     aftermath::adopt_orphans();
     let trials = table::cases(sections)
+        .filter(|case| !transport::is_chosen() || case.is_about_the_driver())
         .map(|case| {
             Trial::ignorable_test(case.name(), move || match run_watched(case) {
                 Verdict::Passed => Ok(Completion::Completed),

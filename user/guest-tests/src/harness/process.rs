@@ -18,7 +18,8 @@ use super::{aftermath, scale};
 use crate::tools::observe;
 use crate::tools::subject::use_directory;
 
-/// How often the outer process looks whether the test is done.
+/// How often the outer process looks whether the test is done, on a fast kernel. With --icount each look
+/// ends an idle time that would cost nothing.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
 /// A test that runs.
@@ -98,7 +99,7 @@ impl TestProcess {
         loop {
             match waitpid(self.group, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) if Instant::now() < deadline => {
-                    std::thread::sleep(LOOK_EVERY);
+                    std::thread::sleep(scale::patience(LOOK_EVERY));
                 }
                 Ok(WaitStatus::StillAlive) => return Ok(None),
                 Ok(status) => return Ok(Some(status)),

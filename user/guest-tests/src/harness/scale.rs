@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 
-//! How slow this kernel is: deadlines grow and amounts of data shrink by one factor.
+//! How slow this kernel and the transport are: deadlines grow and amounts of data shrink by one factor.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,9 +13,20 @@ const VARIABLE: &str = "KPIPE_TEST_SCALE";
 /// The factor on a kernel with KASAN and lockdep, measured against the same kernel without.
 const DEBUG_KERNEL: u32 = 8;
 
+/// The factors of the transport; see [`slow_down`].
+static TRANSPORT: AtomicU32 = AtomicU32::new(1);
+static TRANSPORT_DEADLINES: AtomicU32 = AtomicU32::new(1);
+
+/// Everything takes this many times as long as by the direct transport, and deadlines are longer still by
+/// another factor. Before anything is measured.
+pub fn slow_down(times: u32, deadlines: u32) {
+    TRANSPORT.store(times, Relaxed);
+    TRANSPORT_DEADLINES.store(deadlines, Relaxed);
+}
+
 /// A deadline of this length on a fast kernel, here.
 pub fn patience(on_a_fast_kernel: Duration) -> Duration {
-    on_a_fast_kernel * factor()
+    on_a_fast_kernel * factor() * TRANSPORT_DEADLINES.load(Relaxed)
 }
 
 /// As many bytes (or rounds) as this on a fast kernel, here; at least 1.
@@ -29,8 +41,16 @@ fn factor() -> u32 {
             eprintln!("kpipe-tests: {VARIABLE}={text:?} is no positive whole number");
             std::process::exit(2);
         }),
-        // A kernel with CONFIG_LOCKDEP shows its graph here (kernel/locking/lockdep_proc.c).
-        Err(_) if Path::new("/proc/lockdep").exists() => DEBUG_KERNEL,
-        Err(_) => 1,
+        Err(_) => of_the_kernel() * TRANSPORT.load(Relaxed),
     })
+}
+
+fn of_the_kernel() -> u32 {
+    // A kernel with CONFIG_LOCKDEP shows its graph here (kernel/locking/lockdep_proc.c).
+    let is_debug = Path::new("/proc/lockdep").exists();
+    if is_debug {
+        DEBUG_KERNEL
+    } else {
+        1
+    }
 }

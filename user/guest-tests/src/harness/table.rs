@@ -25,6 +25,7 @@ pub struct Test {
     /// What the test expects to be otherwise on some subjects.
     pub differences: &'static [&'static Difference],
     is_for_sockets: bool,
+    sets_transport: bool,
     without: Option<(&'static [Subject], &'static str)>,
 }
 
@@ -147,7 +148,7 @@ pub const fn says(sentence: &'static str) -> Test {
 
 impl Test {
     /// Enough for anything that sleeps only until its partner is there.
-    const DEADLINE: Duration = Duration::from_secs(10);
+    const DEADLINE: Duration = Duration::from_secs(20);
 
     /// Use `each!`, `named!`, `ours!`, `device!` or `private!`.
     pub const fn queue(
@@ -166,6 +167,7 @@ impl Test {
             expected_log: &[],
             differences: &[],
             is_for_sockets: false,
+            sets_transport: false,
             without: None,
         }
     }
@@ -223,6 +225,14 @@ impl Test {
     pub const fn not_on(self, subjects: &'static [Subject], reason: &'static str) -> Self {
         Self {
             without: Some((subjects, reason)),
+            ..self
+        }
+    }
+
+    /// Sets the transports itself, so that one run of it is enough.
+    pub const fn sets_transport(self) -> Self {
+        Self {
+            sets_transport: true,
             ..self
         }
     }
@@ -292,6 +302,12 @@ impl Case {
             Some(subject) => format!("{name}::{subject}"),
             None => name,
         }
+    }
+
+    /// Does it show something of the driver's that the transport could change?
+    pub fn is_about_the_driver(&self) -> bool {
+        !self.test.sets_transport
+            && matches!(self.subject, None | Some(Subject::Device | Subject::Pair))
     }
 
     /// The differences that it has to show.

@@ -10,6 +10,7 @@ mod compat;
 mod epoll;
 mod fasync;
 mod flags;
+mod halves;
 mod herd;
 mod ioctl;
 mod lessons;
@@ -21,14 +22,18 @@ mod packet;
 mod packet_mode;
 mod pair;
 mod poll;
+mod posted;
 mod read;
 mod records;
+mod removal;
 mod reopen;
 mod resize;
 mod seek;
 mod splice;
 mod timeout;
+mod trace;
 mod transfer;
+mod transports;
 mod uring;
 mod wakeups;
 mod write;
@@ -65,6 +70,11 @@ pub const SECTIONS: &[&[Test]] = &[
     bad_input::TESTS,
     transfer::TESTS,
     crate::differential::TESTS,
+    transports::TESTS,
+    posted::TESTS,
+    halves::TESTS,
+    trace::TESTS,
+    removal::TESTS,
     lessons::TESTS,
     module::TESTS,
 ];

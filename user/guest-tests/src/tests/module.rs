@@ -14,7 +14,7 @@ use crate::tools::module::{load, traces, unload};
 use crate::tools::prelude::*;
 use crate::tools::process::{become_ordinary_user, Process};
 use crate::tools::subject::{device_path, device_paths, observe};
-use crate::tools::{descriptors, private};
+use crate::tools::{descriptors, private, transport};
 
 /// The table.
 pub const TESTS: &[Test] = &[
@@ -328,6 +328,10 @@ fn loading_and_removing_race_with_open() {
                 // No node, no device behind the node, or a module on its way.
                 Err(Errno::ENOENT | Errno::ENXIO | Errno::ENODEV) => {}
                 Err(e) => panic!("open while the module comes and goes: {e}"),
+            }
+            // On a transport it sleeps with the queue open, and else there would be no time to remove it in.
+            if transport::is_chosen() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
     });

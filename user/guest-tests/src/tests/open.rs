@@ -29,6 +29,8 @@ pub const TESTS: &[Test] = &[
     named!(a_writer_that_comes_and_goes_releases_a_waiting_reader),
     named!(a_reader_that_comes_and_goes_releases_a_waiting_writer),
     named!(one_writer_releases_all_waiting_readers),
+    says("An observer is nobody's partner, and wakes no one."),
+    device!(an_observer_does_not_wake_a_waiter),
     says("A signal during the wait undoes the count and restarts or gives EINTR."),
     named!(a_signal_ends_the_wait_for_a_writer_and_undoes_the_count),
     named!(a_signal_ends_the_wait_for_a_reader_and_undoes_the_count),
@@ -274,6 +276,16 @@ fn o_path_is_no_end(q: &Queue) {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
     expect("open of a writer", q.open(flags).err(), Some(Errno::ENXIO));
     expect("read", path.read(1), Err(Errno::EBADF));
+}
+
+fn an_observer_does_not_wake_a_waiter(q: &Queue) {
+    let queue = q.clone();
+    let reader = Actor::asleep_in(Call::Open, "reader", move || queue.open(OFlag::O_RDONLY));
+    let sleeps = reader.sleeps();
+    q.must_open(OFlag::O_ACCMODE).close();
+    reader.expect_not_woken_since(sleeps, Call::Open);
+    q.must_open(OFlag::O_WRONLY);
+    reader.join().expect("open of the reader");
 }
 
 fn access_mode_3_is_einval(q: &Queue) {

@@ -37,7 +37,7 @@ pub const TESTS: &[Test] = &[
     each!(a_fault_does_not_tear_an_atomic_vector).and_socket(),
     each!(a_fault_in_a_long_write_returns_what_went_before).differs(&[&differences::FAULT]),
     says("Capacity is counted in slots of 4 KiB."),
-    each!(single_bytes_fill_the_whole_capacity),
+    each!(single_bytes_fill_the_whole_capacity).deadline_secs(20),
     each!(writes_of_2049_bytes_fill_it_at_half).differs(&[&differences::BYTES]),
     says("writev is one operation: atomicity counts the sum."),
     each!(writev_gathers_one_write).and_socket(),

@@ -16,7 +16,7 @@ use crate::harness::patience;
 
 /// How long a test waits for one step of an actor; shorter than the deadline of the test, so that
 /// the message names the step.
-const STEP: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_secs(10);
 
 /// How often a wait looks. Each look costs system calls that the one waited for could use.
 const LOOK_EVERY: Duration = Duration::from_micros(300);
@@ -123,7 +123,7 @@ impl<T: Send + 'static> Actor<T> {
                 self.name,
                 self.thread.describe()
             );
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(patience(LOOK_EVERY));
         }
     }
 }
@@ -134,6 +134,6 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience(STEP);
     while !is_so() {
         assert!(Instant::now() < deadline, "expected by now: {what}");
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(patience(LOOK_EVERY));
     }
 }

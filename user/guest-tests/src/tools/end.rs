@@ -198,6 +198,29 @@ impl End {
         fcntl(self, FcntlArg::F_SETPIPE_SZ(bytes)).map(|bytes| bytes as usize)
     }
 
+    /// `KPIPE_IOC_SET_TRANSPORT`
+    pub fn set_transport(&self, wanted: uapi::Transport) -> nix::Result<()> {
+        kpipe_abi::set_transport(self, wanted)
+    }
+
+    /// `KPIPE_IOC_GET_TRANSPORT`
+    #[track_caller]
+    pub fn transport(&self) -> uapi::Transport {
+        kpipe_abi::transport(self).expect("KPIPE_IOC_GET_TRANSPORT")
+    }
+
+    /// `KPIPE_IOC_DRAIN`
+    pub fn drain(&self) -> nix::Result<()> {
+        kpipe_abi::drain(self)
+    }
+
+    /// Interrupts and transfers that the queue had.
+    #[track_caller]
+    pub fn interrupts_and_transfers(&self) -> (u64, u64) {
+        let stages = kpipe_abi::stages(self).expect("KPIPE_IOC_STAGES");
+        (stages.interrupts, stages.transfers)
+    }
+
     /// What the device tells about the queue.
     #[track_caller]
     pub fn info(&self) -> Info {

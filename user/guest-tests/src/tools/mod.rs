@@ -5,23 +5,28 @@
 
 pub mod actor;
 pub mod bytes;
+pub mod carry;
 pub mod cgroup;
 pub mod compat;
 pub mod descriptors;
+pub mod edu;
 pub mod end;
 pub mod expect;
 pub mod memory;
 pub mod module;
+pub mod monitor;
 pub mod needs;
 pub mod observe;
 pub mod page_fault;
 pub mod private;
 pub mod process;
 pub mod raw;
+pub mod registers;
 pub mod schedule;
 pub mod sigio;
 pub mod signals;
 pub mod subject;
+pub mod transport;
 pub mod uring;
 
 /// Everything that almost every test uses.

@@ -11,7 +11,7 @@ use kpipe_abi::uapi;
 use nix::errno::Errno;
 use nix::kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags};
 
-use super::subject;
+use super::{subject, transport};
 
 /// Environment variable with the path of the module.
 const VARIABLE: &str = "KPIPE_MODULE";
@@ -27,6 +27,8 @@ pub struct Module {
     /// Capacity of each queue.
     pub capacity_bytes: u64,
     mode: u32,
+    /// How the bytes of each queue travel.
+    pub transport: uapi::Transport,
 }
 
 impl Module {
@@ -34,9 +36,11 @@ impl Module {
     pub fn loaded() -> Option<Self> {
         let nodes = subject::device_paths();
         let first = nodes.first()?;
+        let observer = subject::observe(first).ok()?;
         Some(Self {
             queues: nodes.len(),
-            capacity_bytes: subject::observe(first).ok()?.info().capacity_bytes,
+            capacity_bytes: observer.info().capacity_bytes,
+            transport: kpipe_abi::transport(&observer).ok()?,
             mode: fs::metadata(first).ok()?.permissions().mode() & 0o777,
         })
     }
@@ -53,6 +57,7 @@ impl Module {
             queues,
             capacity_bytes,
             mode,
+            transport: _,
         } = self;
         match unload() {
             Ok(()) | Err(Errno::ENOENT) => {}
@@ -68,12 +73,23 @@ pub fn path() -> PathBuf {
     std::env::var_os(VARIABLE).map_or_else(|| DEFAULT_PATH.into(), PathBuf::from)
 }
 
-/// finit_module(2) with these parameters, `name=value name=value`.
+/// Loads the module anew, with the transport of the command line, if there is one.
+pub fn use_transport() -> Result<(), String> {
+    match Module::loaded() {
+        _ if !transport::is_chosen() => Ok(()),
+        Some(module) => module.restore(),
+        None => Err("the module is not loaded: insmod /lib/modules/kpipe.ko".to_owned()),
+    }
+}
+
+/// finit_module(2) with these parameters, `name=value name=value`, and those of the transport that the
+/// tests run on.
 pub fn load(parameters: &str) -> nix::Result<()> {
     let file = File::open(path()).map_err(|e| {
         eprintln!("{}: {e}; {VARIABLE} names the module", path().display());
         Errno::from_raw(e.raw_os_error().unwrap_or(0))
     })?;
+    let parameters = format!("{parameters}{}", transport::parameters());
     let parameters = CString::new(parameters).expect("no NUL in parameters");
     finit_module(file, &parameters, ModuleInitFlags::empty())
 }

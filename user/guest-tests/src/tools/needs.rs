@@ -2,7 +2,7 @@
 
 //! What some tests need of the kernel or the machine. `Err` is the reason to ignore them.
 
-use super::{compat, page_fault, raw};
+use super::{compat, edu, monitor, page_fault, raw, schedule};
 
 /// `CONFIG_IO_URING`, and not switched off.
 pub fn io_uring() -> Result<(), String> {
@@ -27,6 +27,27 @@ pub fn rwf_nosignal() -> Result<(), String> {
     raw::write_with(std::os::fd::AsFd::as_fd(&writer), b"x", raw::RWF_NOSIGNAL)
         .map(drop)
         .map_err(|e| format!("no RWF_NOSIGNAL (Linux 6.18): {e}"))
+}
+
+/// QEMU's edu device, which every VM of qemu/vm has.
+pub fn edu() -> Result<(), String> {
+    let is_there = !edu::slots().is_empty();
+    is_there
+        .then_some(())
+        .ok_or("no edu device: not a VM of qemu/vm".into())
+}
+
+/// The device, and a second processor.
+pub fn edu_and_two_processors() -> Result<(), String> {
+    edu()?;
+    let has_two = schedule::processors().len() > 1;
+    has_two.then_some(()).ok_or("one processor".into())
+}
+
+/// The device, and QEMU's monitor to unplug it.
+pub fn edu_and_monitor() -> Result<(), String> {
+    edu()?;
+    monitor::node().map(drop).ok_or("no monitor of QEMU".into())
 }
 
 /// `CAP_SYS_RESOURCE`, which root has unless somebody took it.

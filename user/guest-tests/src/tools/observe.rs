@@ -11,8 +11,11 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
+use kpipe::Carrier;
 use nix::libc;
 use nix::unistd::{getpgid, Pid};
+
+use super::transport;
 
 /// The calls that tests watch threads sleep in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub enum Call {
     Select,
     /// splice(2)
     Splice,
+    /// ioctl(2)
+    Ioctl,
 }
 
 impl Call {
@@ -46,6 +51,7 @@ impl Call {
             Call::EpollWait => &[libc::SYS_epoll_wait, libc::SYS_epoll_pwait],
             Call::Select => &[libc::SYS_select, libc::SYS_pselect6],
             Call::Splice => &[libc::SYS_splice],
+            Call::Ioctl => &[libc::SYS_ioctl],
         }
     }
 }
@@ -55,18 +61,35 @@ impl Call {
 pub struct Thread(pub Pid);
 
 impl Thread {
-    /// Does it sleep, interruptibly, in this call?
+    /// Does it sleep, interruptibly, in this call? One that only waits until its bytes have arrived
+    /// does not count.
     pub fn is_asleep_in(self, call: Call) -> bool {
-        self.state() == Some('S') && self.call().is_some_and(|n| call.numbers().contains(&n))
+        let is_asleep = || {
+            self.state() == Some('S') && self.call().is_some_and(|n| call.numbers().contains(&n))
+        };
+        if transport::carrier() == Carrier::Direct {
+            return is_asleep();
+        }
+        let sleeps = self.count_of_sleeps();
+        is_asleep() && {
+            let waits_for_arrival = transport::waits_for_arrival(&self.file("stack"));
+            transport::settle();
+            !waits_for_arrival && is_asleep() && self.count_of_sleeps() == sleeps
+        }
     }
 
     /// How often it went to sleep of its own will.
     pub fn sleeps(self) -> u64 {
+        let count = self.count_of_sleeps();
+        count.unwrap_or_else(|| panic!("/proc/{}/status does not tell", self.0))
+    }
+
+    /// The same; `None` when it has ended.
+    fn count_of_sleeps(self) -> Option<u64> {
         let name = "voluntary_ctxt_switches:";
         let status = self.file("status");
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|count| count.trim().parse().ok())
-            .unwrap_or_else(|| panic!("/proc/{}/status has no {name}", self.0))
     }
 
     /// Is this signal pending for the thread itself?

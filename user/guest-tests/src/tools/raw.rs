@@ -8,7 +8,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use kpipe_abi::uapi::{self, Info};
+use kpipe_abi::uapi::{self, Info, Transport};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -172,6 +172,16 @@ pub fn info_with(fd: BorrowedFd, info: &mut Info) -> nix::Result<i32> {
         )
     };
     Errno::result(result)
+}
+
+/// `KPIPE_IOC_SET_TRANSPORT` or `KPIPE_IOC_GET_TRANSPORT` with whatever is in the structure.
+pub fn transport(fd: BorrowedFd, request: u32, transport: &mut Transport) -> nix::Result<()> {
+    use uapi::{IOC_GET_TRANSPORT, IOC_SET_TRANSPORT};
+    assert!(matches!(request, IOC_SET_TRANSPORT | IOC_GET_TRANSPORT));
+    // SAFETY: both numbers belong to this structure.
+    let result =
+        unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(transport)) };
+    Errno::result(result).map(drop)
 }
 
 /// sync_file_range(2) over everything.
