@@ -32,6 +32,7 @@ mod terminal;
 mod units;
 
 use clap::{Parser, Subcommand};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Tools for the queues of the kpipe kernel module.
@@ -95,7 +96,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("kpipe: {failure}");
+            // Nobody may be left to hear it.
+            let _ = writeln!(io::stderr(), "kpipe: {failure}");
             ExitCode::FAILURE
         }
     }

@@ -166,8 +166,6 @@ fn serve(args: &Args, daemon: Option<Daemon>) -> Result<()> {
 
 /// A server that listens, and the file that says which process it is.
 fn prepare(args: &Args) -> Result<(Server, Option<PidFile>)> {
-    // From here on nothing but a descriptor tells of these signals, so none can come too early.
-    let signals = Signals::take_over().map_err(Failure::io("signalfd"))?;
     let service = Fragile::new(service(args)?, args.crash_on.clone(), args.panic_on.clone());
     let pid_file = args.pid_file.as_deref().map(write_pid).transpose()?;
     if let Some(path) = &args.log {
@@ -189,6 +187,9 @@ fn prepare(args: &Args) -> Result<(Server, Option<PidFile>)> {
     let observer = move |step: &str| log.say(step);
     let observer = args.verbose.then(|| Arc::new(observer) as Observer);
     let listener = args.listen.listen(&args.sockets.options(observer))?;
+    // From here on nothing but a descriptor tells of these signals; before, they end this process, which may take long
+    // to find out what a name means.
+    let signals = Signals::take_over().map_err(Failure::io("signalfd"))?;
     let path = args.log.clone();
     let on_reload = move || path.as_deref().map_or(Ok(()), daemon::log_to);
     let server = Server::new(

@@ -9,7 +9,7 @@ use kpipe::channel::{Observer, Options};
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Sockets")]
 pub struct ConnectionOptions {
-    /// SO_KEEPALIVE: notice a peer that vanished while nothing is said
+    /// SO_KEEPALIVE of TCP: notice a peer that vanished while nothing is said
     #[arg(long)]
     keepalive: bool,
 
@@ -41,7 +41,7 @@ pub struct SocketOptions {
     #[arg(long)]
     reuse_port: bool,
 
-    /// Without SO_REUSEADDR: an address with connections that linger is refused
+    /// Without SO_REUSEADDR of TCP: an address with connections that linger is refused
     #[arg(long)]
     no_reuse_address: bool,
 

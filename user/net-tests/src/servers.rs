@@ -175,7 +175,16 @@ fn taken(_: &TempDir) {
     let server = Server::start("echo", "event", QUEUES, &[]);
     let mut first = connect(QUEUES);
     exchange(&mut *first, b"mine");
-    let second = run(&["kpipe", "client", "echo", QUEUES, "me too"]);
+    // It waits that long for its turn.
+    let second = run(&[
+        "kpipe",
+        "client",
+        "--timeout",
+        "2s",
+        "echo",
+        QUEUES,
+        "me too",
+    ]);
     assert!(!second.status.success());
     assert!(
         second.stderr.contains("another client has these queues"),

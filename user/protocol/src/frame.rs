@@ -103,6 +103,20 @@ pub enum Broken {
     },
 }
 
+impl Broken {
+    /// Somebody answers who was not asked. Among messages nothing may be said to that: two servers, one of which is
+    /// taken for a client, would answer each other's errors for ever.
+    pub fn is_an_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Unexpected {
+                kind: Kind::Response | Kind::Error,
+                ..
+            }
+        )
+    }
+}
+
 fn wanted(bytes: Option<usize>) -> String {
     bytes.map_or("unknown length".to_owned(), |bytes| bytes.to_string())
 }

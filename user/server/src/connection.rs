@@ -6,11 +6,11 @@
 //!
 //! Limits of time: a request must be complete, and each piece of an answer be taken, within the timeout; a
 //! client that says nothing between requests may do so for as long. So neither silence nor a byte a second
-//! holds a server's place for good.
+//! holds a server's place for good. After a stop all that is left to do has one more timeout in all.
 
 use crate::wait::wait_for;
 use crate::{End, Handler, Next, Service, With};
-use kpipe::channel::{Carries, Channel, Receiver};
+use kpipe::channel::{Carries, Channel, Receiver, MESSAGE_BYTES};
 use kpipe::Wait;
 use nix::poll::PollFlags;
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,10 +18,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
-/// What one read takes. A message fits, whatever it came through.
+/// What one read takes: more than [`MESSAGE_BYTES`], so that a message that is too long is seen.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// After a stop, how long a connection between requests may stay quiet before it is ended.
 const QUIET: Duration = Duration::from_millis(500);
+/// After a stop, how long one may go on that has no other limit.
+const LAST: Duration = Duration::from_secs(10);
 /// How long the end of a client is waited for after the last word to it.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -104,16 +106,16 @@ impl<'a> Connection<'a> {
         match &self.link {
             _ if self.resume.is_some() => None,
             Link::Open(channel) if self.is_sending() => Some((channel.tx(), Need::Write)),
-            _ => Some((self.rx(), Need::Read)),
+            _ => Some((self.rx()?, Need::Read)),
         }
     }
 
-    /// What is read from.
-    pub(crate) fn rx(&self) -> BorrowedFd<'_> {
+    /// What is read from, until it is closed.
+    pub(crate) fn rx(&self) -> Option<BorrowedFd<'_>> {
         match &self.link {
-            Link::Open(channel) => channel.rx(),
-            Link::Closing(receiver, _) => receiver.as_fd(),
-            Link::Closed => unreachable!("an ended connection is dropped"),
+            Link::Open(channel) => Some(channel.rx()),
+            Link::Closing(receiver, _) => Some(receiver.as_fd()),
+            Link::Closed => None,
         }
     }
 
@@ -122,11 +124,16 @@ impl<'a> Connection<'a> {
         if self.resume.is_some() {
             return self.resume;
         }
+        let own = self.timeout.map(|limit| self.since + limit);
         match (&self.link, self.hurried) {
             (Link::Closing(..), _) => Some(self.since + GOODBYE),
-            // From the stop on, whatever it says meanwhile: it may go on for ever.
+            // From the stop on, whatever it says or takes meanwhile: it may go on for ever.
             (_, Some(stop)) if self.is_quiet() => Some(stop + QUIET),
-            _ => self.timeout.map(|limit| self.since + limit),
+            (_, Some(stop)) => own
+                .into_iter()
+                .chain([stop + self.timeout.unwrap_or(LAST)])
+                .min(),
+            _ => own,
         }
     }
 
@@ -170,7 +177,10 @@ impl<'a> Connection<'a> {
             return self.close(End::Finished);
         }
         let limit = self.timeout.unwrap_or_default().as_secs_f32();
-        let what = if self.is_sending() {
+        let what = if let Some(stop) = self.hurried {
+            let seconds = stop.elapsed().as_secs_f32();
+            format!("it was not done {seconds:.1} s after the server was told to stop")
+        } else if self.is_sending() {
             format!("it took nothing of the answer for {limit} s")
         } else if self.handler.is_between_requests() {
             format!("it said nothing for {limit} s")
@@ -188,14 +198,15 @@ impl<'a> Connection<'a> {
     }
 
     /// Serves the connection to its end, sleeping in between. `stop` becomes readable when the server
-    /// shall end.
-    pub fn converse(mut self, stop: BorrowedFd<'_>) -> End {
+    /// shall end; `on_stop` is called then, once.
+    pub fn converse(mut self, stop: BorrowedFd<'_>, mut on_stop: impl FnMut()) -> End {
         let mut block = vec![0; BLOCK_BYTES];
         loop {
             let end = match self.wait(stop) {
                 Ok(Event::Ready) => self.advance(&mut block),
                 Ok(Event::Deadline) => self.expire(),
                 Ok(Event::Stop) => {
+                    on_stop();
                     self.hurry();
                     None
                 }
@@ -253,6 +264,7 @@ impl<'a> Connection<'a> {
                 }
             }
             Link::Open(channel) => {
+                let carries = channel.carries();
                 let len = match channel.read(block) {
                     Err(error)
                         if self.with == With::All && error.kind() != ErrorKind::WouldBlock =>
@@ -267,10 +279,21 @@ impl<'a> Connection<'a> {
                         Err(place) => End::Vanished(place),
                     }));
                 }
+                // It was perhaps cut, and half a message is none.
+                if carries == Carries::Messages && len > MESSAGE_BYTES {
+                    return match self.with {
+                        With::All => Ok(None),
+                        With::One => {
+                            let why = format!("a message of more than {MESSAGE_BYTES} bytes");
+                            Ok(self.close(End::Refused(why)))
+                        }
+                    };
+                }
                 let was_between = self.handler.is_between_requests();
                 self.next = self.handler.on_bytes(&block[..len], &mut self.out);
-                // The limit for a request runs from its first byte.
-                if was_between || self.handler.is_between_requests() || !self.out.is_empty() {
+                // The limit for a request runs from its first byte, that for silence from the last answer: bytes
+                // that begin nothing are no better than none.
+                if was_between != self.handler.is_between_requests() || !self.out.is_empty() {
                     self.since = Instant::now();
                 }
             }

@@ -75,8 +75,10 @@ impl Conversation {
 impl Handler for Conversation {
     fn on_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Next {
         self.answer(bytes, out).unwrap_or_else(|broken| {
-            let words = last_words(broken, self.limit);
-            words.encode(self.limit, out).expect("last words are short");
+            if !(self.carries == Carries::Messages && broken.is_an_answer()) {
+                let words = last_words(broken, self.limit);
+                words.encode(self.limit, out).expect("last words are short");
+            }
             if self.carries == Carries::Bytes {
                 return Next::Close(Some(broken.to_string()));
             }
@@ -206,6 +208,22 @@ mod tests {
         handler.on_bytes(&request(1, &Call::Stat)[..9], &mut out);
         assert!(!handler.is_between_requests());
         assert!(handler.on_end().unwrap_err().contains("9 bytes"));
+    }
+
+    #[test]
+    fn a_message_that_is_an_answer_gets_none() {
+        let mut handler = Rpc::default().handler(Carries::Messages, With::All);
+        for (kind, number) in [(Kind::Error, 0), (Kind::Error, 7), (Kind::Response, 1)] {
+            let (mut bytes, mut out) = (Vec::new(), Vec::new());
+            let body = Vec::new();
+            let answer = Frame { kind, number, body };
+            answer.encode(Limit::default(), &mut bytes).unwrap();
+            assert_eq!(handler.on_bytes(&bytes, &mut out), Next::Receive);
+            assert_eq!(out, b"", "two servers would answer each other for ever");
+        }
+        let mut out = Vec::new();
+        handler.on_bytes(&request(2, &Call::Sum(1, 2)), &mut out);
+        assert_eq!(replies(&out), [(2, Reply::Sum(3))]);
     }
 
     #[test]

@@ -108,7 +108,8 @@ pub(crate) struct Woken {
 const REST: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// A server for the clients of `listener`. On `SIGHUP` it calls `on_reload`, then [`Service::reload`].
+    /// A server for the clients of `listener`. On `SIGHUP` it calls [`Service::reload`], and if that went
+    /// well `on_reload`.
     pub fn new(
         service: Arc<dyn Service>,
         listener: Box<dyn Listener>,
@@ -263,12 +264,6 @@ impl Server {
         self.listener = None;
     }
 
-    /// A client from its first byte to its end, in this thread.
-    pub(crate) fn serve(&self, channel: Box<dyn Channel>) {
-        let task = self.task();
-        task.serve(channel);
-    }
-
     /// How connections are served.
     pub(crate) fn terms(&self) -> Terms {
         let with = match &self.address {
@@ -300,12 +295,14 @@ impl Server {
     pub(crate) fn take_signals(&self) -> Result<bool> {
         let others = self.signals.take().map_err(Error::io("signalfd"))?;
         if others.reload {
-            match (self.on_reload)().and_then(|()| self.service.reload()) {
-                Ok(what) => self.log.say(format_args!("reloaded: {what}")),
-                Err(error) => self
-                    .log
-                    .say(format_args!("not reloaded, all is as before: {error}")),
-            }
+            // The service first: if it cannot, nothing has changed.
+            self.log.say(match self.service.reload() {
+                Err(error) => format!("not reloaded, all is as before: {error}"),
+                Ok(what) => match (self.on_reload)() {
+                    Ok(()) => format!("reloaded: {what}"),
+                    Err(error) => format!("reloaded: {what}; but the log is the same: {error}"),
+                },
+            });
         }
         Ok(others.children)
     }
@@ -321,11 +318,11 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// A client from its first byte to its end.
-    pub fn serve(&self, channel: Box<dyn Channel>) {
+    /// A client from its first byte to its end. `on_stop` is called if the server shall end meanwhile.
+    pub fn serve(&self, channel: Box<dyn Channel>, on_stop: impl FnMut()) {
         let names = channel.names();
         let end = match Connection::new(channel, &*self.service, self.terms) {
-            Ok(connection) => connection.converse(self.signals.stop()),
+            Ok(connection) => connection.converse(self.signals.stop(), on_stop),
             Err(error) => End::Vanished(error.to_string()),
         };
         report(self.log, &names, &end);

@@ -261,6 +261,58 @@ fn a_bad_request_is_answered_and_the_last() {
 }
 
 #[test]
+fn no_answer_to_head_has_a_body() {
+    let site = site();
+    let http = Http::new(site.path().to_owned()).unwrap();
+    for (request, status) in [
+        ("HEAD /page.html HTTP/1.1\r\n\r\n", 400),
+        ("HEAD /%zz HTTP/1.0\r\n\r\n", 400),
+        ("HEAD / HTTP/3.0\r\n\r\n", 505),
+        ("HEAD /missing HTTP/1.0\r\n\r\n", 404),
+    ] {
+        let mut handler = http.handler(Carries::Bytes, With::One);
+        let (mut said, _) = drive(&mut *handler, request.as_bytes());
+        let answer = response(&mut said, true);
+        assert_eq!(answer.status, status, "{request}");
+        assert_ne!(answer.fields["Content-Length"], "0", "{request}");
+        assert_eq!(said, b"", "{request}");
+    }
+}
+
+#[test]
+fn an_empty_line_before_a_request_begins_none() {
+    let site = site();
+    let http = Http::new(site.path().to_owned()).unwrap();
+    let mut handler = http.handler(Carries::Bytes, With::One);
+    let request = b"GET /page.html HTTP/1.1\r\nHost: t\r\n\r\n\r";
+    for piece in [&b"\r\n"[..], request, b"\n", request] {
+        let (mut said, next) = drive(&mut *handler, piece);
+        assert_eq!(next, Next::Receive);
+        assert!(handler.is_between_requests(), "{piece:?}");
+        if piece == request {
+            assert_eq!(response(&mut said, false).status, 200);
+        }
+        assert_eq!(said, b"");
+    }
+}
+
+#[test]
+fn a_file_of_the_far_future_has_no_date() {
+    let site = site();
+    let far = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(300_000_000_000);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(site.path().join("page.html"))
+        .unwrap();
+    file.set_modified(far).unwrap();
+    // Not every file system can keep it.
+    let is_kept = file.metadata().unwrap().modified().unwrap() == far;
+    let page = ask(&site, "GET", "/page.html", "");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.fields.contains_key("Last-Modified"), !is_kept);
+}
+
+#[test]
 fn half_a_request_that_takes_too_long_is_told_so() {
     let site = site();
     let http = Http::new(site.path().to_owned()).unwrap();

@@ -8,8 +8,9 @@ use crate::units::plural;
 use clap::Parser;
 use kpipe::channel::{Address, Carries, Channel, Sender, MESSAGE_BYTES};
 use std::io::{self, BufRead, ErrorKind, Read, Write};
-use std::sync::mpsc::{self, TryRecvError};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 /// Send text or stdin to an echo server and print what comes back
 ///
@@ -36,10 +37,7 @@ pub fn run(args: &Args, common: &super::Args) -> Result<()> {
 fn stream(channel: Box<dyn Channel>, args: &Args, common: &super::Args) -> Result<()> {
     let failed = || Failure::io(args.address.to_string());
     let (mut receiver, mut sender) = channel.split().map_err(failed())?;
-    receiver
-        .set_timeout(Some(common.timeout))
-        .and_then(|()| sender.set_timeout(Some(common.timeout)))
-        .map_err(failed())?;
+    sender.set_timeout(Some(common.timeout)).map_err(failed())?;
     let (report, sent) = mpsc::channel();
     let text: Vec<u8> = args
         .text
@@ -52,25 +50,37 @@ fn stream(channel: Box<dyn Channel>, args: &Args, common: &super::Args) -> Resul
         false => copy(&mut text.as_slice(), sender, &report),
     };
     thread::spawn(send);
+    // Whoever types may think for as long as they like: the time runs when all has been sent.
+    let mut end = (!is_stdin).then(|| Instant::now() + common.timeout);
     let mut all_sent = None;
     let mut received_bytes = 0;
     let mut block = vec![0; MESSAGE_BYTES];
     loop {
-        let len = match receiver.read(&mut block) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            // Whoever types may think for longer.
-            Err(error) if error.kind() == ErrorKind::TimedOut && all_sent.is_none() => {
-                match sent.try_recv() {
-                    Ok(Err(error)) if error.kind() == ErrorKind::TimedOut => {
-                        return Err(late(args, common));
-                    }
-                    Ok(result) => all_sent = Some(result.map_err(failed())?),
-                    Err(TryRecvError::Empty) => {}
-                    Err(TryRecvError::Disconnected) => unreachable!("it reports before it ends"),
-                }
-                continue;
+        if all_sent.is_none() {
+            all_sent = sent.try_recv().ok();
+            if all_sent.is_some() {
+                end.get_or_insert_with(|| Instant::now() + common.timeout);
             }
-            Err(error) if error.kind() == ErrorKind::TimedOut => return Err(late(args, common)),
+        }
+        let left = end.map_or(common.timeout, |end| {
+            end.saturating_duration_since(Instant::now())
+        });
+        // Whoever has something to say all the time would never be late.
+        let read = match left.is_zero() {
+            true => Err(ErrorKind::TimedOut.into()),
+            false => receiver
+                .set_timeout(Some(left))
+                .and_then(|()| receiver.read(&mut block)),
+        };
+        let len = match read {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::TimedOut => match all_sent {
+                None if end.is_none() => continue,
+                Some(Err(error)) if error.kind() != ErrorKind::TimedOut => {
+                    return Err(failed()(error))
+                }
+                _ => return Err(late(args, common)),
+            },
             result => result.map_err(failed())?,
         };
         if len == 0 {
@@ -80,9 +90,10 @@ fn stream(channel: Box<dyn Channel>, args: &Args, common: &super::Args) -> Resul
         print(&block[..len])?;
     }
     let sent_bytes = match all_sent {
-        Some(bytes) => bytes,
-        None => sent.try_recv().unwrap_or(Ok(u64::MAX)).map_err(failed())?,
-    };
+        Some(result) => result,
+        None => sent.try_recv().unwrap_or(Ok(u64::MAX)),
+    }
+    .map_err(failed())?;
     if sent_bytes != received_bytes {
         let sent = match sent_bytes {
             u64::MAX => "and there was more to send".to_owned(),

@@ -6,7 +6,7 @@ use crate::failure::{Failure, Result};
 use clap::Parser;
 use kpipe::channel::{Address, Carries, Channel};
 use std::io::{self, ErrorKind, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Fetch a file from an HTTP server and write it to stdout
 ///
@@ -33,6 +33,7 @@ pub fn run(args: &Args, common: &super::Args) -> Result<()> {
             "HTTP needs a stream of bytes, and this carries messages".to_owned(),
         ));
     }
+    let end = Instant::now() + common.timeout;
     let limit = Some(common.timeout);
     channel.set_timeouts(limit, limit).map_err(failed())?;
     let request = format!(
@@ -41,11 +42,12 @@ pub fn run(args: &Args, common: &super::Args) -> Result<()> {
     );
     channel.write_all(request.as_bytes()).map_err(failed())?;
     let mut bytes = Vec::new();
+    let mut more = |bytes: &mut Vec<u8>| read_some(&mut *channel, bytes, end, common.timeout);
     let head_bytes = loop {
         if let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
             break end + 4;
         }
-        if bytes.len() > HEAD_BYTES || more(&mut *channel, &mut bytes, common.timeout)? == 0 {
+        if bytes.len() > HEAD_BYTES || more(&mut bytes)? == 0 {
             return Err(wrong("no head of a response came".to_owned()));
         }
     };
@@ -54,7 +56,8 @@ pub fn run(args: &Args, common: &super::Args) -> Result<()> {
     head.parse(&bytes[..head_bytes])
         .map_err(|error| wrong(format!("this is not HTTP: {error}")))?;
     if common.verbose {
-        eprint!("{}", String::from_utf8_lossy(&bytes[..head_bytes]));
+        // Nobody may be left to hear it.
+        let _ = io::stderr().write_all(&bytes[..head_bytes]);
     }
     let status = head.code.unwrap_or_default();
     let words = head.reason.unwrap_or_default().to_owned();
@@ -68,33 +71,51 @@ pub fn run(args: &Args, common: &super::Args) -> Result<()> {
     if status != 200 {
         return Err(wrong(format!("{}: {status} {words}", args.path)));
     }
-    let mut got_bytes = 0;
+    // Without a length the body ends with the connection.
+    let mut left_bytes = length.unwrap_or(u64::MAX);
     let mut stdout = io::stdout();
-    while !bytes.is_empty() || more(&mut *channel, &mut bytes, common.timeout)? > 0 {
-        got_bytes += bytes.len() as u64;
+    while left_bytes > 0 && (!bytes.is_empty() || more(&mut bytes)? > 0) {
+        let len = bytes
+            .len()
+            .min(usize::try_from(left_bytes).unwrap_or(usize::MAX));
         stdout
-            .write_all(&bytes)
+            .write_all(&bytes[..len])
             .map_err(Failure::io("standard output"))?;
+        left_bytes -= len as u64;
         bytes.clear();
     }
     match length {
-        Some(length) if length != got_bytes => Err(wrong(format!(
-            "{}: the server ended after {got_bytes} of {length} bytes",
-            args.path
+        Some(length) if left_bytes > 0 => Err(wrong(format!(
+            "{}: the server ended after {} of {length} bytes",
+            args.path,
+            length - left_bytes
         ))),
         _ => stdout.flush().map_err(Failure::io("standard output")),
     }
 }
 
-/// Reads once. 0 is the end.
-fn more(channel: &mut dyn Channel, bytes: &mut Vec<u8>, timeout: Duration) -> Result<usize> {
+/// Reads once, until `end`, when `timeout` is over. 0 is the end of the answer.
+fn read_some(
+    channel: &mut dyn Channel,
+    bytes: &mut Vec<u8>,
+    end: Instant,
+    timeout: Duration,
+) -> Result<usize> {
     let mut block = [0; 16 * 1024];
     let address = channel.names().peer;
-    let len = match channel.read(&mut block) {
+    let left = end.saturating_duration_since(Instant::now());
+    // Whoever has something to say all the time would never be late.
+    let read = match left.is_zero() {
+        true => Err(ErrorKind::TimedOut.into()),
+        false => channel
+            .set_timeouts(Some(left), Some(left))
+            .and_then(|()| channel.read(&mut block)),
+    };
+    let len = match read {
         Err(error) if error.kind() == ErrorKind::TimedOut => {
             let seconds = timeout.as_secs_f32();
             return Err(Failure::Differs(format!(
-                "{address}: no answer within {seconds} s"
+                "{address}: no answer, or not all of it, within {seconds} s"
             )));
         }
         result => result.map_err(Failure::io(address))?,

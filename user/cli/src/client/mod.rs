@@ -11,7 +11,8 @@ use crate::socket_options::ConnectionOptions;
 use crate::sys::ignore_sigpipe;
 use crate::units::parse_time;
 use clap::{Parser, Subcommand};
-use kpipe::channel::{Address, Channel, Observer};
+use kpipe::channel::{Address, Channel, Observer, Options};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub struct Args {
     #[command(subcommand)]
     service: Service,
 
-    /// How long to wait for an answer
+    /// How long to wait for a connection, and then for all of the answer
     #[arg(short, long, global = true, value_name = "TIME", value_parser = parse_time, default_value = "10s")]
     timeout: Duration,
 
@@ -60,8 +61,12 @@ pub fn run(args: &Args) -> Result<()> {
 
 impl Args {
     fn connect(&self, address: &Address) -> Result<Box<dyn Channel>> {
-        let observer = |step: &str| eprintln!("kpipe: {step}");
+        // Nobody may be left to hear it: that is no reason to end.
+        let observer = |step: &str| drop(writeln!(io::stderr(), "kpipe: {step}"));
         let observer = self.verbose.then(|| Arc::new(observer) as Observer);
-        Ok(address.connect(&self.sockets.options(observer))?)
+        Ok(address.connect(&Options {
+            connect_timeout: self.timeout,
+            ..self.sockets.options(observer)
+        })?)
     }
 }

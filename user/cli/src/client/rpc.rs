@@ -3,6 +3,7 @@
 //! `kpipe client rpc`: one call.
 
 use crate::failure::{Failure, Result};
+use crate::terminal;
 use clap::{Parser, Subcommand};
 use kpipe::channel::Address;
 use kpipe_protocol::demo::{Call, Demo, Reply};
@@ -66,13 +67,13 @@ pub fn run(args: &Args, common: &super::Args) -> Result<()> {
     let reply = client
         .call(&args.call.to_call(), common.timeout)
         .map_err(|error| Failure::Differs(error.to_string()).during(&args.address))?;
-    let text = if args.json {
+    let mut text = if args.json {
         serde_json::to_string(&reply).expect("a reply has no maps")
     } else {
         words(&reply)
     };
-    println!("{text}");
-    Ok(())
+    text.push('\n');
+    terminal::print(&text)
 }
 
 fn words(reply: &Reply) -> String {

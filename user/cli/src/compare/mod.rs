@@ -8,7 +8,7 @@ mod scenario;
 mod server;
 
 use crate::failure::{Failure, Result};
-use crate::load::{run_plan, Figures, Plan, Protocol, Question};
+use crate::load::{run_plan, Figures, Plan, Protocol, Question, MAX_REQUESTS};
 use crate::sys::ignore_sigpipe;
 use crate::terminal;
 use crate::units::parse_time;
@@ -44,7 +44,7 @@ pub struct Args {
     clients: u64,
 
     /// Requests of each client
-    #[arg(short, long, value_name = "M", default_value = "20", value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(short, long, value_name = "M", default_value = "20", value_parser = clap::value_parser!(u64).range(2..=MAX_REQUESTS))]
     requests: u64,
 
     /// How many connections are very many
@@ -126,7 +126,7 @@ fn measure(args: &Args, model: Model, scenario: Scenario, bar: &ProgressBar) -> 
     let plan = |target| plan(args, scenario, target);
     let server = Server::start(model, scenario.connections(args.clients))?;
     let before = Census::take()?;
-    let _stalled = stall(server.address(), scenario.stalled())?;
+    let stalled = stall(server.address(), scenario.stalled())?;
     let mut peak = Census::default();
     let outcome = run_plan(&plan(server.address().clone())?, &mut |_| {
         if let Ok(now) = Census::take() {
@@ -134,6 +134,8 @@ fn measure(args: &Args, model: Model, scenario: Scenario, bar: &ProgressBar) -> 
         }
         bar.tick();
     });
+    // The server would give them time to go on.
+    drop(stalled);
     let server_survived = server.stop()?;
     Ok(Cell {
         model: model.name(),

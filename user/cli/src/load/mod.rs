@@ -45,7 +45,7 @@ pub struct Args {
     clients: u64,
 
     /// Requests of each client, one after the other
-    #[arg(short, long, value_name = "M", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short, long, value_name = "M", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=MAX_REQUESTS))]
     requests: u64,
 
     /// Bytes of each request and answer, as in 64 or 16K (echo, rpc)
@@ -75,6 +75,9 @@ Examples:
   kpipe load --target unix:/run/rpc --protocol rpc --size 16K --json
   kpipe load --target tcp:localhost:8080 --protocol http --path /index.html
   kpipe load --target tcp:localhost:7007 --clients 10000 --requests 1 --together";
+
+/// Of one client: those of all can be counted in 64 bits.
+pub const MAX_REQUESTS: u64 = 1_000_000_000_000;
 
 /// The largest request: each client keeps one in memory.
 const MAX_SIZE_BYTES: u64 = 16 << 20;
@@ -202,6 +205,24 @@ pub fn clients_that_fit(wanted: u64) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_requests_of_all_clients_can_be_counted() {
+        let args = |requests: &str| {
+            let clients = ["load", "--target", "tcp::7", "--clients", "1000000"];
+            Args::try_parse_from([&clients[..], &["--requests", requests]].concat())
+        };
+        let args_of_most = args("1000000000000").unwrap();
+        assert!(args_of_most
+            .clients
+            .checked_mul(args_of_most.requests)
+            .is_some());
+        let error = args("18446744073709551615").err().expect("it overflows");
+        assert!(
+            error.to_string().contains("is not in 1..=1000000000000"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn sizes_are_sane() {

@@ -2,7 +2,7 @@
 
 //! A channel of a [`Receiver`] and a [`Sender`], whatever these are.
 
-use super::{Carries, Channel, Names, Receiver, Sender};
+use super::{Carries, Channel, Names, Receiver, Sender, MESSAGE_BYTES};
 use crate::Wait;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,6 +44,11 @@ impl Read for Duplex {
 
 impl Write for Duplex {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.carries == Carries::Messages && buf.len() > MESSAGE_BYTES {
+            let len = buf.len();
+            let why = format!("a message of {len} bytes: at most {MESSAGE_BYTES} are allowed");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         self.sender.write(buf)
     }
 

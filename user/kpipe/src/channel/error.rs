@@ -42,7 +42,7 @@ pub enum Error {
         address: Box<Address>,
     },
     /// Somebody else listens there.
-    #[error("{address}: in use: another program listens there (`ss -lpn` shows which); end it or choose another address")]
+    #[error("{address}: in use: another program listens there ({} shows which); end it or choose another address", finder(address))]
     InUse {
         /// The address.
         address: Box<Address>,
@@ -104,6 +104,14 @@ impl Error {
             self,
             Self::NobodyListens { .. } | Self::Taken { .. } | Self::TimedOut { .. }
         )
+    }
+}
+
+/// What shows which program listens there.
+fn finder(address: &Address) -> String {
+    match address {
+        Address::Queues { there, .. } => format!("`fuser -v {there}`"),
+        _ => "`ss -lpn`".to_owned(),
     }
 }
 

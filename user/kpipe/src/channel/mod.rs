@@ -77,7 +77,8 @@ pub enum Carries {
     Messages,
 }
 
-/// What fits into a message on every kind of channel that carries messages: UDP's limit over IPv4 (udp(7)).
+/// What fits into a message on every kind of channel that carries messages: UDP's limit over IPv4 (udp(7)). A
+/// longer one is refused when it is written, as its reader would get a part of it.
 pub const MESSAGE_BYTES: usize = 65_507;
 
 /// Who the parties are. With the protocol that is a connection's 5-tuple.
@@ -120,17 +121,17 @@ pub type Observer = Arc<dyn Fn(&str) + Send + Sync>;
 /// How channels are made. The defaults are what a small server wants.
 #[derive(Clone)]
 pub struct Options {
-    /// `SO_REUSEADDR`: bind although connections of a former server linger (socket(7)).
+    /// `SO_REUSEADDR` of TCP: bind although connections of a former server linger (socket(7)).
     pub reuse_address: bool,
     /// `SO_REUSEPORT`: several listeners on one address, among which the kernel distributes.
     pub reuse_port: bool,
-    /// `SO_KEEPALIVE`: notice a peer that vanished while nothing is said.
+    /// `SO_KEEPALIVE` of TCP: notice a peer that vanished while nothing is said.
     pub keep_alive: bool,
     /// `TCP_NODELAY`: send small pieces at once (tcp(7)).
     pub no_delay: bool,
     /// Clients that may wait to be accepted (listen(2)).
     pub backlog: u16,
-    /// How long [`Address::connect`] may take for each candidate.
+    /// How long [`Address::connect`] may take for each candidate, and wait for its turn at queues with names.
     pub connect_timeout: Duration,
     /// Told about each step: names resolved, candidates tried, options set, connections made.
     pub observer: Option<Observer>,

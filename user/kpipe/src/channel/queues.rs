@@ -5,7 +5,8 @@
 //! With names, server and client meet by opening. The server holds the read end of the first queue
 //! open and polls it. A client opens, waiting for nobody, its read end of the second queue and the write
 //! end of the first (`ENXIO`: nobody serves). The server sees its first bytes, or that it has gone again, and opens
-//! the write end of the second queue; a client that says nothing is not seen before it does.
+//! the write end of the second queue; a client that says nothing is not seen before it does, and until then has the
+//! place for as long as it likes.
 //!
 //! Queues know no connections, so a second client's bytes would mix with the first one's. Therefore each
 //! side locks the queue that it writes to (flock(2), which holds for the inode), and a client also looks whether
@@ -24,8 +25,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a client waits for the server to be done with the one before.
-const TURN: Duration = Duration::from_secs(1);
+/// Between two clients the server has the first queue closed for a moment: how long a client takes a server that is
+/// not there for one of these.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -41,18 +43,24 @@ struct Place {
 }
 
 pub(super) fn connect(address: &Address, options: &Options) -> Result<Box<dyn Channel>> {
-    let end = Instant::now() + TURN.min(options.connect_timeout);
+    let began = Instant::now();
     let (there, back, kind) = parts(address);
     options.tell(|| format!("opening {there} for writing and {back} for reading"));
     loop {
-        match try_connect(address, there, back, kind) {
-            Err(error) if error.is_transient() && Instant::now() < end => thread::sleep(LOOK),
-            result => {
-                options
-                    .tell(|| "connected: the server opens its ends at the first bytes".to_owned());
-                return result;
-            }
+        let result = try_connect(address, there, back, kind);
+        let patience = match &result {
+            Err(Error::Taken { .. }) => options.connect_timeout,
+            Err(Error::NobodyListens { .. }) => MOMENT.min(options.connect_timeout),
+            _ => Duration::ZERO,
+        };
+        if began.elapsed() < patience {
+            thread::sleep(LOOK);
+            continue;
         }
+        if result.is_ok() {
+            options.tell(|| "connected: the server opens its ends at the first bytes".to_owned());
+        }
+        return result;
     }
 }
 
@@ -149,8 +157,10 @@ impl Listener for Place {
             // The client stays at the entry, and is taken when that is mended.
             opened => OwnedFd::from(opened?),
         };
-        // A client that looks whether it is free holds it for a moment.
-        flock(&tx, FlockOperation::LockExclusive).map_err(Error::io(&self.address, "flock"))?;
+        // A client that looks whether it is free holds it for a moment, and whoever may open it for as long as
+        // they like: the client stays at the entry then, too.
+        flock(&tx, FlockOperation::NonBlockingLockExclusive)
+            .map_err(Error::io(&self.address, "flock"))?;
         let rx = self.entry.take().expect("as was seen above");
         let receiver = Receiver::new(rx, Is::File, Partner::Known);
         Duplex::boxed(

@@ -58,6 +58,10 @@ pub(super) fn resolve(
     if candidates.is_empty() {
         return Err(unknown("no address".to_owned()));
     }
+    if host.is_none() && purpose == Purpose::Listen {
+        // `::` is for clients of IPv4 too (ipv6(7)), and 0.0.0.0 only for these.
+        candidates.sort_by_key(SocketAddr::is_ipv4);
+    }
     options.tell(|| {
         let list: Vec<_> = candidates.iter().map(ToString::to_string).collect();
         format!("{address} is {}", list.join(", "))

@@ -38,6 +38,10 @@ pub(super) fn first<T>(
             Ok(made) => return Ok(made),
             Err(error) => {
                 options.tell(|| format!("{}: {error}", show(&candidate)));
+                // Another one may be free, but clients would find who has this one.
+                if purpose == Purpose::Listen && matches!(error, Error::InUse { .. }) {
+                    return Err(error);
+                }
                 last = Some(error);
             }
         }
@@ -68,7 +72,8 @@ fn connect_to(
 
 /// A full backlog makes it wait, for as long as a write may (unix(7)).
 fn connect_unix(socket: &Socket, name: &SockAddr, limit: Duration) -> io::Result<()> {
-    socket.set_write_timeout(Some(limit))?;
+    // 0 would be for ever (SO_SNDTIMEO, socket(7)).
+    socket.set_write_timeout(Some(limit.max(Duration::from_millis(1))))?;
     match socket.connect(name) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             return Err(io::ErrorKind::TimedOut.into())
@@ -183,6 +188,8 @@ pub(super) fn new_socket(
     };
     let socket =
         Socket::new(candidate.domain(), kind, None).map_err(Error::io(address, "socket"))?;
+    let is_tcp = matches!(address, Address::Tcp { .. });
+    let mut set = Vec::new();
     if !candidate.is_unix() {
         // On a passive IPv6 socket IPv4 clients come as ::ffff:a.b.c.d (ipv6(7)).
         if candidate.is_ipv6() {
@@ -190,19 +197,30 @@ pub(super) fn new_socket(
                 .set_only_v6(false)
                 .map_err(Error::io(address, "IPV6_V6ONLY"))?;
         }
-        if options.reuse_address {
+        // Two sockets of UDP would both have the address, and one of them all datagrams.
+        if options.reuse_address && is_tcp {
             socket
                 .set_reuse_address(true)
                 .map_err(Error::io(address, "SO_REUSEADDR"))?;
+            set.push("SO_REUSEADDR");
         }
         if options.reuse_port {
             socket
                 .set_reuse_port(true)
                 .map_err(Error::io(address, "SO_REUSEPORT"))?;
+            set.push("SO_REUSEPORT");
         }
     }
     set_connection_options(&socket, address, options)?;
-    options.tell(|| format!("socket {:?} {kind:?} with {options:?}", candidate.domain()));
+    if is_tcp {
+        set.extend(options.keep_alive.then_some("SO_KEEPALIVE"));
+        set.extend(options.no_delay.then_some("TCP_NODELAY"));
+    }
+    options.tell(|| {
+        let set = set.iter().map(|option| format!(" {option}"));
+        let set = set.collect::<String>();
+        format!("socket {:?} {kind:?}{set}", candidate.domain())
+    });
     Ok(socket)
 }
 

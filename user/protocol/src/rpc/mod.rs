@@ -99,7 +99,8 @@ pub struct Answer {
 /// What answers `request`: a response with what `handler` gives, or an error. It never is longer than `limit`.
 ///
 /// # Errors
-/// [`Broken::Unexpected`] if it is no request: a client that does this is told so ([`last_words`]) and left.
+/// [`Broken::Unexpected`] if it is no request: a client that does this is told so ([`last_words`]) and left; but
+/// see [`Broken::is_an_answer`].
 pub fn respond<I: Interface>(
     request: &Frame,
     limit: Limit,
@@ -142,7 +143,8 @@ pub fn last_words(why: impl fmt::Display, limit: Limit) -> Frame {
 /// broken frame; of messages, which may be of several clients, the next one may be good.
 ///
 /// # Errors
-/// Why the channel could not be used to its end. If the client is to blame it has been told.
+/// Why the channel could not be used to its end. If the client is to blame it has been told. To a message that is
+/// itself an answer nothing is said, see [`Broken::is_an_answer`].
 pub fn serve(
     channel: &mut dyn Channel,
     limit: Limit,
@@ -162,7 +164,14 @@ pub fn serve(
                 write_frame(reader.get_mut(), &frame, limit)?;
             }
             Err(error) => {
-                if !matches!(error, FrameError::Io(_)) {
+                let is_answerable = match &error {
+                    FrameError::Io(_) => false,
+                    FrameError::Broken(broken) if carries == Carries::Messages => {
+                        !broken.is_an_answer()
+                    }
+                    _ => true,
+                };
+                if is_answerable {
                     let _ = write_frame(reader.get_mut(), &last_words(&error, limit), limit);
                 }
                 if !(carries == Carries::Messages && matches!(error, FrameError::Broken(_))) {

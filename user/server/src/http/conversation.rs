@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The handler.
 pub struct Conversation {
@@ -56,6 +56,7 @@ impl Conversation {
                 return Next::Close(None);
             }
             self.skip_unwanted();
+            self.skip_empty_lines();
             if self.input.is_empty() {
                 // Nothing is kept for a client that says nothing.
                 self.input = Vec::new();
@@ -91,6 +92,14 @@ impl Conversation {
         self.unwanted_bytes -= len as u64;
     }
 
+    /// A client may send some before a request (RFC 9112 section 2.2); they begin none.
+    fn skip_empty_lines(&mut self) {
+        if self.unwanted_bytes == 0 {
+            let start = self.input.iter().position(|byte| !b"\r\n".contains(byte));
+            self.input.drain(..start.unwrap_or(self.input.len()));
+        }
+    }
+
     fn answer(&mut self, request: &Request, out: &mut Vec<u8>) {
         self.unwanted_bytes = request.body_bytes;
         self.is_last = request.is_last;
@@ -109,14 +118,16 @@ impl Conversation {
 
     fn send(&mut self, request: &Request, found: Found, out: &mut Vec<u8>) {
         let len_bytes = found.len_bytes;
-        let modified = httpdate::fmt_http_date(found.modified);
+        let modified = http_date(found.modified);
         if is_known(request, &found) {
             let mut head = Head::new(out, Status::NOT_MODIFIED, request.is_last);
             head.field("ETag", &found.tag);
-            head.field("Last-Modified", modified);
+            if let Some(modified) = &modified {
+                head.field("Last-Modified", modified);
+            }
             return head.end();
         }
-        let (status, range) = match wanted_part(request, &found, &modified) {
+        let (status, range) = match wanted_part(request, &found, modified.as_deref()) {
             Part::Whole => (Status::OK, 0..len_bytes),
             Part::Bytes(range) => (Status::PARTIAL, range),
             Part::Unsatisfiable => {
@@ -136,7 +147,9 @@ impl Conversation {
         }
         head.field("Accept-Ranges", "bytes");
         head.field("ETag", &found.tag);
-        head.field("Last-Modified", modified);
+        if let Some(modified) = &modified {
+            head.field("Last-Modified", modified);
+        }
         head.end();
         if !request.is_head && !range.is_empty() {
             self.body = Some((found.file, range));
@@ -199,6 +212,7 @@ impl Handler for Conversation {
                 &Refusal {
                     status,
                     why,
+                    is_head: self.input.starts_with(b"HEAD "),
                     goes_on: None,
                 },
                 out,
@@ -225,6 +239,12 @@ fn find(root: &Root, path: &[u8]) -> Result<Place, Status> {
     }
 }
 
+/// The time as a header has it, with four digits for the year; `None`: there are more.
+fn http_date(time: SystemTime) -> Option<String> {
+    let year_10000 = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_800);
+    (time < year_10000).then(|| httpdate::fmt_http_date(time))
+}
+
 /// Whether the client has this already (RFC 9110 section 13.2.2: a tag counts more than a time).
 fn is_known(request: &Request, found: &Found) -> bool {
     if let Some(tags) = &request.if_none_match {
@@ -240,8 +260,9 @@ fn is_known(request: &Request, found: &Found) -> bool {
 }
 
 /// A part is of use only together with the parts of the same contents.
-fn wanted_part(request: &Request, found: &Found, modified: &str) -> Part {
-    let is_same = |condition: &String| *condition == found.tag || condition == modified;
+fn wanted_part(request: &Request, found: &Found, modified: Option<&str>) -> Part {
+    let is_same =
+        |condition: &String| *condition == found.tag || Some(condition.as_str()) == modified;
     match &request.range {
         Some(range) if !request.is_head && request.if_range.as_ref().is_none_or(is_same) => {
             part(range, found.len_bytes)
@@ -286,5 +307,20 @@ fn refuse(refusal: &Refusal, out: &mut Vec<u8>) {
     head.field("Content-Type", "text/plain; charset=utf-8");
     head.field("Content-Length", body.len());
     head.end();
-    out.extend_from_slice(body.as_bytes());
+    if !refusal.is_head {
+        out.extend_from_slice(body.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_year_of_five_digits_has_no_date() {
+        let after = |seconds| http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let last = after(253_402_300_799);
+        assert_eq!(last.as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
+        assert_eq!(after(253_402_300_800), None);
+    }
 }

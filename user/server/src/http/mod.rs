@@ -23,7 +23,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-/// The folder that counts now. A request that has begun keeps the one that it found.
+/// The folder that counts now. A request that has begun keeps the one that it found; a process that serves a client
+/// has a copy, and keeps the one that its parent had when it began.
 type Current = Arc<RwLock<Arc<Root>>>;
 
 /// The service.

@@ -36,6 +36,8 @@ pub struct Request {
 pub struct Refusal {
     pub status: Status,
     pub why: String,
+    /// It was asked for without a body.
+    pub is_head: bool,
     /// Whether the next request can be found behind this one, and after how many bytes of a body.
     pub goes_on: Option<u64>,
 }
@@ -45,6 +47,7 @@ impl Refusal {
         Self {
             status,
             why: why.to_string(),
+            is_head: false,
             goes_on: None,
         }
     }
@@ -63,11 +66,9 @@ pub enum Parsed {
 pub fn parse(bytes: &[u8]) -> Parsed {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut head = httparse::Request::new(&mut fields);
-    match head.parse(bytes) {
-        Ok(httparse::Status::Complete(len)) if len <= HEAD_BYTES => {
-            Parsed::Whole(len, understand(&head))
-        }
-        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES => Parsed::Partial,
+    let (len, asked) = match head.parse(bytes) {
+        Ok(httparse::Status::Complete(len)) if len <= HEAD_BYTES => (len, understand(&head)),
+        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES => return Parsed::Partial,
         Ok(_) => {
             let status = if bytes[..HEAD_BYTES.min(bytes.len())].contains(&b'\n') {
                 Status::FIELDS_TOO_LARGE
@@ -75,7 +76,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
                 Status::URI_TOO_LONG
             };
             let why = format!("its head has more than {HEAD_BYTES} bytes");
-            Parsed::Whole(bytes.len(), Err(Refusal::new(status, why)))
+            (bytes.len(), Err(Refusal::new(status, why)))
         }
         Err(error) => {
             let status = match error {
@@ -83,9 +84,12 @@ pub fn parse(bytes: &[u8]) -> Parsed {
                 httparse::Error::Version if names_a_version(bytes) => Status::VERSION,
                 _ => Status::BAD_REQUEST,
             };
-            Parsed::Whole(bytes.len(), Err(Refusal::new(status, error)))
+            (bytes.len(), Err(Refusal::new(status, error)))
         }
-    }
+    };
+    // As far as it was understood.
+    let is_head = head.method == Some("HEAD");
+    Parsed::Whole(len, asked.map_err(|refusal| Refusal { is_head, ..refusal }))
 }
 
 /// Whether the first line ends with `HTTP/` and a number: it is HTTP, but not one that is spoken here.
@@ -110,10 +114,14 @@ fn understand(head: &httparse::Request<'_, '_>) -> Result<Request, Refusal> {
         return Err(bad("it needs one Host field"));
     }
     let body_bytes = body_bytes(head)?;
-    let connection = text(head, "Connection").unwrap_or_default();
+    // Several fields are one list (RFC 9110 section 5.3).
+    let connection = head.headers.iter().filter(|field| is(field, "Connection"));
+    let connection: Vec<&[u8]> = connection.map(|field| field.value).collect();
     let asks = |word: &str| {
-        let mut words = connection.split(',');
-        words.any(|other| other.trim().eq_ignore_ascii_case(word))
+        let mut words = connection
+            .iter()
+            .flat_map(|value| value.split(|byte| *byte == b','));
+        words.any(|other| other.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
     };
     let is_last = asks("close") || !(is_new || asks("keep-alive"));
     let method = head.method.unwrap_or_default();
@@ -310,6 +318,9 @@ mod tests {
         assert!(!is_last("GET / HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert!(is_last(
             "GET / HTTP/1.1\r\nHost: h\r\nConnection: x, Close\r\n\r\n"
+        ));
+        assert!(is_last(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: x\r\nConnection: close\r\n\r\n"
         ));
         assert!(is_last("GET / HTTP/1.0\r\n\r\n"));
         assert!(!is_last("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));

@@ -124,9 +124,9 @@ impl Loop<'_> {
             };
             let names = channel.names();
             if let Err(error) = self.add(channel) {
-                let end = End::Vanished(error.to_string());
-                report(server.log, &names, &end);
                 server.release();
+                server.rest(format_args!("{names} is turned away: epoll: {error}"));
+                break;
             }
         }
         Ok(())
@@ -153,7 +153,9 @@ impl Loop<'_> {
         let Some(client) = self.clients.get_mut(&number) else {
             return Ok(());
         };
-        client.unwatch_write(&self.epoll)?;
+        client
+            .unwatch_write(&self.epoll)
+            .map_err(Error::io("epoll_ctl"))?;
         let end = client.connection.advance(&mut self.block);
         self.settle(number, end, server)
     }
@@ -169,12 +171,14 @@ impl Loop<'_> {
             self.plan(number);
             return Ok(());
         };
-        let client = self.clients.remove(&number).expect("it was just there");
+        let mut client = self.clients.remove(&number).expect("it was just there");
         if let Some(look) = client.look {
             self.looks.remove(&(look, number));
         }
         report(server.log, &client.names, &end);
-        // Closing its descriptors takes them out of epoll.
+        client
+            .unwatch_read(&self.epoll)
+            .map_err(Error::io("epoll_ctl"))?;
         drop(client);
         server.release();
         Ok(())
@@ -207,7 +211,9 @@ impl Loop<'_> {
             let client = self.clients.get_mut(&number).expect("looks are of clients");
             client.look = None;
             if client.connection.deadline().is_some_and(|end| end <= now) {
-                client.unwatch_write(&self.epoll)?;
+                client
+                    .unwatch_write(&self.epoll)
+                    .map_err(Error::io("epoll_ctl"))?;
                 let end = client.connection.expire();
                 self.settle(number, end, server)?;
             } else {
@@ -236,16 +242,12 @@ impl Loop<'_> {
 impl Client<'_> {
     /// Has epoll watch for what the connection needs.
     fn watch(&mut self, epoll: &Epoll, number: u64) -> nix::Result<()> {
-        let need = self.connection.need();
-        if self.watched == need.as_ref().map(|(_, need)| *need) {
+        if self.watched == self.connection.need().map(|(_, need)| need) {
             return Ok(());
         }
-        if self.watched.is_some() {
-            // Only what was read from: `unwatch_write` was called for the other.
-            epoll.delete(self.connection.rx())?;
-            self.watched = None;
-        }
-        if let Some((fd, need)) = need {
+        // `unwatch_write` was called for the other.
+        self.unwatch_read(epoll)?;
+        if let Some((fd, need)) = self.connection.need() {
             let flags = match need {
                 Need::Read => EpollFlags::EPOLLIN,
                 Need::Write => EpollFlags::EPOLLOUT,
@@ -257,9 +259,19 @@ impl Client<'_> {
     }
 
     /// Before anything that may close the end that is written to.
-    fn unwatch_write(&mut self, epoll: &Epoll) -> Result<()> {
+    fn unwatch_write(&mut self, epoll: &Epoll) -> nix::Result<()> {
         if let (Some(Need::Write), Some((fd, _))) = (self.watched, self.connection.need()) {
-            epoll.delete(fd).map_err(Error::io("epoll_ctl"))?;
+            epoll.delete(fd)?;
+            self.watched = None;
+        }
+        Ok(())
+    }
+
+    /// Before the client is dropped, too: where the listener has a copy of the descriptor (datagrams), closing this
+    /// one would leave it in epoll, and its number could not be watched again.
+    fn unwatch_read(&mut self, epoll: &Epoll) -> nix::Result<()> {
+        if let (Some(Need::Read), Some(fd)) = (self.watched, self.connection.rx()) {
+            epoll.delete(fd)?;
             self.watched = None;
         }
         Ok(())

@@ -101,7 +101,7 @@ fn work(task: &Task, rx: &Rx, waiting: &Waiting, ended: &Ended) {
             other => unreachable!("an item is a packet: {other:?}"),
         }
         let channel = locked(waiting).remove(&RawFd::from_ne_bytes(item));
-        task.serve(channel.expect("it is there before its item is"));
+        task.serve(channel.expect("it is there before its item is"), || {});
         ended.tell();
     }
 }

@@ -5,15 +5,17 @@
 //!
 //! v2 waits for the process, so it isolates clients and still serves one at a time. v3 does not wait; but a
 //! process that has ended stays in the table of processes until its parent has asked how (wait(2)), so it
-//! asks when `SIGCHLD` says that some have ended: the signal comes once for any number of them.
+//! asks when `SIGCHLD` says that some have ended: the signal comes once for any number of them. If the parent itself
+//! is killed, nobody is left to ask, or to tell them to stop; so the kernel does (`PR_SET_PDEATHSIG`).
 
 use crate::server::{Error, Result, Server, Wanted};
 use crate::sys::fork_single_threaded;
 use kpipe::channel::{Channel, Names};
 use nix::errno::Errno;
-use nix::sys::signal::{kill, Signal};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{kill, raise, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::{getpid, getppid, ForkResult, Pid};
 use std::collections::HashMap;
 
 /// v2.
@@ -51,11 +53,13 @@ pub(crate) fn run(server: &mut Server) -> Result<()> {
 /// Starts the process of a client. It has a copy of each descriptor, so both sides close what is the other's.
 fn spawn(server: &mut Server, channel: Box<dyn Channel>) -> Option<(Pid, Names)> {
     let names = channel.names();
+    let parent = getpid();
     match fork_single_threaded() {
         Ok(ForkResult::Parent { child }) => Some((child, names)),
         Ok(ForkResult::Child) => {
             server.abandon();
-            server.serve(channel);
+            stop_with(parent);
+            server.task().serve(channel, || {});
             std::process::exit(0)
         }
         Err(error) => {
@@ -64,6 +68,17 @@ fn spawn(server: &mut Server, channel: Box<dyn Channel>) -> Option<(Pid, Names)>
             server.rest(format_args!("{names} is turned away: fork: {error}"));
             None
         }
+    }
+}
+
+/// In a child: it stops when the parent has gone, however that went. Otherwise it would hold the parent's descriptors,
+/// and with them the lock of its pid file.
+fn stop_with(parent: Pid) {
+    // It fails for wrong numbers only.
+    let _ = set_pdeathsig(Signal::SIGTERM);
+    if getppid() != parent {
+        // It was gone before it was asked for. The signal is blocked, and seen as if the parent had sent it.
+        let _ = raise(Signal::SIGTERM);
     }
 }
 
@@ -78,6 +93,7 @@ fn wait_for_all(server: &mut Server, children: &mut HashMap<Pid, Names>) -> Resu
             extra: None,
         })?;
         if woken.stop {
+            server.close();
             is_told = true;
             for child in children.keys() {
                 // It fails for one that has ended, and that is what is wanted.

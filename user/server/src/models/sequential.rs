@@ -6,8 +6,9 @@
 use crate::server::{Result, Server};
 
 pub(crate) fn run(server: &mut Server) -> Result<()> {
+    let task = server.task();
     while let Some(channel) = server.next_client()? {
-        server.serve(channel);
+        task.serve(channel, || server.close());
         server.release();
     }
     Ok(())

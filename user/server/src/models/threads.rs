@@ -49,7 +49,7 @@ pub(crate) fn run(server: &mut Server) -> Result<()> {
 fn spawn(task: &Task, channel: Box<dyn Channel>, ended: &Ended) -> io::Result<()> {
     let (task, ended) = (task.clone(), ended.clone());
     let body = move || {
-        task.serve(channel);
+        task.serve(channel, || {});
         ended.tell();
     };
     thread::Builder::new()

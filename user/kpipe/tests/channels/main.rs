@@ -2,7 +2,9 @@
 
 //! Channels of every kind that a host without the module has, between two threads.
 
-use kpipe::channel::{Address, Carries, Channel, Error, Listener, Options};
+mod listening;
+
+use kpipe::channel::{Address, Carries, Channel, Error, Listener, Options, MESSAGE_BYTES};
 use kpipe::Wait;
 use nix::poll::{poll, PollFd, PollFlags};
 use nix::sys::stat::Mode;
@@ -158,6 +160,24 @@ fn messages_stay_apart_and_bytes_do_not() {
 }
 
 #[test]
+fn a_message_that_would_be_cut_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_messages = |address: &Address| address.carries() == Carries::Messages;
+    for address in all(&folder).into_iter().filter(is_messages) {
+        let (mut client, mut server) = address.pair(&Options::default()).unwrap();
+        server.set_timeouts(Some(PATIENCE), None).unwrap();
+        let error = client.write(&[0; MESSAGE_BYTES + 1]).unwrap_err();
+        assert!(
+            error.to_string().contains("at most 65507 are allowed"),
+            "{address}: {error}"
+        );
+        assert_eq!(client.write(&[1; MESSAGE_BYTES]).unwrap(), MESSAGE_BYTES);
+        let mut heard = vec![0; MESSAGE_BYTES + 1];
+        assert_eq!(server.read(&mut heard).unwrap(), MESSAGE_BYTES, "{address}");
+    }
+}
+
+#[test]
 fn a_time_limit_ends_a_read_and_a_write() {
     let folder = tempfile::tempdir().unwrap();
     for address in all(&folder).into_iter().filter(is_usable) {
@@ -213,42 +233,6 @@ fn a_time_limit_of_one_way_holds_though_the_other_has_none() {
 }
 
 #[test]
-fn what_a_client_left_behind_is_not_taken_for_the_next_ones() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let fifos = named(&path).remove(0);
-    let mut listener = fifos.listen(&Options::default()).unwrap();
-    let mut first = fifos.connect(&Options::default()).unwrap();
-    first.write_all(b"left behind").unwrap();
-    drop(first);
-    // The server has not looked yet.
-    let impatient = Options {
-        connect_timeout: Duration::ZERO,
-        ..Options::default()
-    };
-    let error = fifos.connect(&impatient).unwrap_err();
-    assert!(matches!(error, Error::Taken { .. }), "{error}");
-    assert!(listener.accept().unwrap().is_none(), "it has gone");
-    let mut second = fifos.connect(&impatient).unwrap();
-    second.write_all(b"new").unwrap();
-    assert_eq!(read(&mut *accept(&mut *listener)), b"new");
-}
-
-#[test]
-fn a_client_that_was_reset_before_it_was_taken_still_has_its_name() {
-    let any = address("tcp:127.0.0.1:0");
-    let mut listener = any.listen(&Options::default()).unwrap();
-    let client = listener.address().connect(&Options::default()).unwrap();
-    let name = client.names().local;
-    let linger = Some(Duration::ZERO);
-    socket2::SockRef::from(&client.tx())
-        .set_linger(linger)
-        .unwrap();
-    drop(client);
-    assert_eq!(accept(&mut *listener).names().peer, name);
-}
-
-#[test]
 fn without_a_server_a_client_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -293,136 +277,6 @@ fn a_connection_that_was_begun_is_there_when_it_is_writable() {
         assert_eq!(n, 1, "{text}");
         client.write_all(b"hello").unwrap();
         assert_eq!(read(&mut *accept(&mut *listener)), b"hello");
-    }
-}
-
-#[test]
-fn a_full_backlog_of_unix_is_waited_for_only_so_long() {
-    let folder = tempfile::tempdir().unwrap();
-    let address = address(&format!("unix:{}", folder.path().join("socket").display()));
-    let options = Options {
-        backlog: 1,
-        connect_timeout: Duration::from_millis(50),
-        ..Options::default()
-    };
-    let _listener = address.listen(&options).unwrap();
-    // One more than the backlog (listen(2) on Linux).
-    let _waiting: Vec<_> = (0..2).map(|_| address.connect(&options).unwrap()).collect();
-    let late = address.connect(&options);
-    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
-    match address.begin_connect(&options) {
-        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), ErrorKind::WouldBlock),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_second_server_is_told_that_the_address_is_in_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    for address in named(&path).into_iter().filter(is_usable) {
-        let listener = address.listen(&Options::default()).unwrap();
-        let address = listener.address();
-        // SO_REUSEADDR lets two sockets of UDP share a port.
-        let options = Options {
-            reuse_address: false,
-            ..Options::default()
-        };
-        let error = address.listen(&options).expect_err("a second listener");
-        assert!(matches!(error, Error::InUse { .. }), "{address}: {error}");
-    }
-}
-
-#[test]
-fn a_second_client_of_queues_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let address = named(&path).remove(0);
-    let options = Options {
-        connect_timeout: Duration::from_millis(50),
-        ..Options::default()
-    };
-    let mut listener = address.listen(&options).unwrap();
-    let mut first = address.connect(&options).unwrap();
-    let error = address.connect(&options).unwrap_err();
-    assert!(matches!(error, Error::Taken { .. }), "{error}");
-    first.write_all(b"mine").unwrap();
-    let mut channel = accept(&mut *listener);
-    assert_eq!(read(&mut *channel), b"mine");
-    // The client has gone, but its server has not noticed yet.
-    drop(first);
-    let error = address.connect(&options).unwrap_err();
-    assert!(error.is_transient(), "{error}");
-    assert_eq!(read(&mut *channel), b"");
-}
-
-#[test]
-fn a_client_that_could_not_be_taken_is_taken_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let [there, back, away] = ["there", "back", "away"].map(|name| folder.path().join(name));
-    for path in [&there, &back] {
-        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    }
-    let address = address(&format!("fifo:{},{}", there.display(), back.display()));
-    let mut listener = address.listen(&Options::default()).unwrap();
-    let mut client = address.connect(&Options::default()).unwrap();
-    client.write_all(b"x").unwrap();
-    std::fs::rename(&back, &away).unwrap();
-    assert!(listener.accept().is_err());
-    std::fs::rename(&away, &back).unwrap();
-    assert_eq!(read(&mut *accept(&mut *listener)), b"x");
-}
-
-#[test]
-fn a_dead_servers_socket_file_is_replaced_and_another_file_is_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
-    let address = address(&format!("unix:{}", path.display()));
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    assert!(path.exists());
-    drop(address.listen(&Options::default()).unwrap());
-    assert!(!path.exists(), "a server removes its own file");
-    std::fs::write(&path, "precious").unwrap();
-    assert!(address.listen(&Options::default()).is_err());
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
-}
-
-#[test]
-fn a_server_leaves_its_successors_socket_file_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("socket");
-    let address = address(&format!("unix:{}", path.display()));
-    let first = address.listen(&Options::default()).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    let second = address.listen(&Options::default()).unwrap();
-    drop(first);
-    address.connect(&Options::default()).unwrap();
-    drop(second);
-    assert!(!path.exists());
-}
-
-#[test]
-fn the_steps_are_told() {
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let sink = told.clone();
-    let options = Options {
-        observer: Some(std::sync::Arc::new(move |text: &str| {
-            sink.lock().unwrap().push(text.to_owned())
-        })),
-        ..Options::default()
-    };
-    let (client, _server) = address("tcp:127.0.0.1:0").pair(&options).unwrap();
-    let names = client.names();
-    let told = told.lock().unwrap().join("\n");
-    for wanted in [
-        "is 127.0.0.1:0",
-        "backlog 128",
-        "SO_REUSEADDR",
-        "TCP_NODELAY",
-        &names.to_string(),
-        "accepted: ",
-    ] {
-        assert!(told.contains(wanted), "{wanted} is not in:\n{told}");
     }
 }
 
