@@ -65,7 +65,7 @@ pub const TESTS: &[Test] = &[
     device!(a_thousand_unbinds_under_load_harm_nothing)
         .sets_transport()
         .needs(needs::edu)
-        .deadline_secs(300),
+        .deadline_secs(900),
     says("rmmod is refused while a queue with a device is open, and harms nothing."),
     ours!(rmmod_is_refused_while_the_device_is_used)
         .sets_transport()
@@ -303,7 +303,8 @@ fn load(q: &Queue, flags: OFlag, is_over: &Arc<AtomicBool>, moved: &Arc<AtomicU6
 
 fn a_thousand_unbinds_under_load_harm_nothing(q: &Queue) {
     let transports = each_of(&[Carrier::Doorbell]);
-    let rounds = amount(1000);
+    // Each takes both devices away: a thousand in all.
+    let rounds = amount(500);
     for (n, transport) in transports.iter().enumerate() {
         let transport = if n % 2 == 0 {
             *transport
