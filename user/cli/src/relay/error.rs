@@ -136,7 +136,7 @@ impl Error {
             Message::End(_) => "an end",
             Message::Done(_) => "done, but nothing had ended",
             Message::Gone(_) => "a reader that has gone",
-            Message::Alive => "a sign of life before the hello",
+            Message::Alive(_) => "a sign of life before the hello",
             Message::Refused(_) => "a refusal",
         })
     }
@@ -149,6 +149,8 @@ impl Error {
                 kpipe::channel::Error::Io { .. }
                     | kpipe::channel::Error::Taken { .. }
                     | kpipe::channel::Error::TimedOut { .. }
+                    // Perhaps only the name server did not answer.
+                    | kpipe::channel::Error::Resolve { .. }
             ),
             Self::Io(_) | Self::Closed | Self::Silent { .. } | Self::NobodyListens { .. } => false,
             _ => true,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 
 //! [`Message`]: what the two sides of a relay say to each other, each in one frame of `kpipe-protocol`.
-//! `docs/relay.md` lists them. A frame's number is a position, bytes of the stream before it; the first byte of its
-//! body says what it is.
+//! `docs/relay.md` lists them. A frame's number is a position, bytes of the stream before it (of a sign of life: a
+//! time); the first byte of its body says what it is.
 
 use super::{Error, Result};
 use kpipe_protocol::{Frame, Kind, Limit, NUMBER_BYTES};
@@ -38,8 +38,8 @@ pub enum Message {
     Done(u64),
     /// The last reader there has gone. So many bytes had come into its queue.
     Gone(u64),
-    /// Nothing new, but the connection lives.
-    Alive,
+    /// Nothing new, but the connection lives. After so many milliseconds without a word it would not, for this side.
+    Alive(u64),
     /// The stream cannot go on; in words for the user there.
     Refused(String),
 }
@@ -120,7 +120,7 @@ impl Message {
             Self::End(position) => (tag::END, *position, Vec::new()),
             Self::Done(position) => (tag::DONE, *position, Vec::new()),
             Self::Gone(position) => (tag::GONE, *position, Vec::new()),
-            Self::Alive => (tag::ALIVE, 0, Vec::new()),
+            Self::Alive(silence) => (tag::ALIVE, *silence, Vec::new()),
             Self::Refused(words) => (tag::REFUSED, 0, words.as_bytes().to_vec()),
         };
         let mut body = vec![tag];
@@ -161,7 +161,7 @@ impl Message {
             tag::END => Self::End(frame.number),
             tag::DONE => Self::Done(frame.number),
             tag::GONE => Self::Gone(frame.number),
-            tag::ALIVE => Self::Alive,
+            tag::ALIVE => Self::Alive(frame.number),
             other => return Err(Error::protocol(format!("message {other}"))),
         })
     }
@@ -216,7 +216,7 @@ mod tests {
             Message::End(2),
             Message::Done(3),
             Message::Gone(4),
-            Message::Alive,
+            Message::Alive(5),
             Message::Refused("no".into()),
         ];
         let mut bytes = Vec::new();

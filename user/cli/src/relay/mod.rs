@@ -27,11 +27,13 @@ use crate::{sys, terminal};
 use clap::Parser;
 use kpipe::channel::{Address, Carries, Observer, Options};
 use kpipe::Queue;
+use link::SHORTEST_SILENCE;
 use pump::{Pump, Report, Side};
 use read_side::ReadSide;
 use sending::Outcome;
 use serde::Serialize;
 use source::Source;
+use std::io::Write;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +65,8 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true, value_parser = parse_time)]
     reconnect: Duration,
 
-    /// The connection is lost if nothing was heard for so long: not even that the other side lives
+    /// The connection is lost if nothing was heard for so long: not even that the other side lives. Each side may have
+    /// its own: the other one is told, and speaks as often as that takes
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_silence)]
     silence: Duration,
 
@@ -110,10 +113,9 @@ impl FromStr for Endpoint {
     }
 }
 
-/// A third of it must be a time that a loaded machine keeps.
 fn parse_silence(text: &str) -> std::result::Result<Duration, String> {
     parse_time(text).and_then(|time| match time {
-        _ if time < Duration::from_millis(100) => Err("at least 100ms".into()),
+        _ if time < SHORTEST_SILENCE => Err(format!("at least {}ms", SHORTEST_SILENCE.as_millis())),
         _ => Ok(time),
     })
 }
@@ -149,7 +151,7 @@ pub fn run(args: &Args) -> std::result::Result<(), Failure> {
             plural(report.bytes, "byte"),
             plural(report.connections, "connection"),
         );
-        eprintln!("kpipe: {bytes} over {connections}");
+        say(&format!("{bytes} over {connections}"));
     }
     match (report.outcome, &args.from, &args.to) {
         (Outcome::Complete, ..) => Ok(()),
@@ -167,6 +169,11 @@ pub fn run(args: &Args) -> std::result::Result<(), Failure> {
         }
         .into()),
     }
+}
+
+/// On stderr, if anybody listens: as SIGPIPE is ignored, eprintln! would panic where nobody does.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "kpipe: {text}");
 }
 
 fn carry(args: &Args) -> Result<Report> {
@@ -189,9 +196,7 @@ fn carry(args: &Args) -> Result<Report> {
     }
     // Before anybody is told that there is a relay.
     side.check()?;
-    let observer: Option<Observer> = args
-        .verbose
-        .then(|| Arc::new(|text: &str| eprintln!("kpipe: {text}")) as Observer);
+    let observer: Option<Observer> = args.verbose.then(|| Arc::new(say) as Observer);
     let options = Options {
         observer: observer.clone(),
         ..Options::default()

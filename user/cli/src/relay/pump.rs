@@ -157,7 +157,7 @@ impl<'a> Pump<'a> {
             None => self.source.prepare()?,
             Some(link) => {
                 let machine = self.side.machine();
-                if let Err(why) = link.send(|| machine.next()) {
+                if let Err(why) = link.send(Instant::now(), || machine.next()) {
                     return self.disconnect(why);
                 }
                 // Who was told that it is over has nothing to add.
@@ -176,11 +176,17 @@ impl<'a> Pump<'a> {
         if !ready.source.is_empty() {
             match self.source.take() {
                 Ok(Some(channel)) => {
-                    self.link = Some(Link::new(channel, self.silence)?);
+                    self.link = Some(Link::new(channel, self.silence, Instant::now())?);
                     self.side.machine().connected();
+                    // Even if the time is over: it came in time, and a stranger had the place.
+                    return Ok(None);
                 }
                 Ok(None) => {}
-                Err(why) => return self.attempt_failed(why),
+                Err(why) => {
+                    if let Some(outcome) = self.attempt_failed(why)? {
+                        return Ok(Some(outcome));
+                    }
+                }
             }
         }
         if self.until.is_some_and(|until| Instant::now() >= until) && self.connections > 0 {
@@ -200,9 +206,9 @@ impl<'a> Pump<'a> {
         let served = if events.is_empty() {
             Ok(())
         } else {
-            link.receive(|message| machine.receive(message))
+            link.receive(Instant::now(), |message| machine.receive(message))
         };
-        let served = served.and_then(|()| link.keep_alive());
+        let served = served.and_then(|()| link.keep_alive(Instant::now()));
         if machine.is_up() && !was_up {
             self.connections += 1;
             self.until = None;
@@ -246,16 +252,16 @@ impl<'a> Pump<'a> {
         Ok(None)
     }
 
-    /// It came to no greeting. Who listens refuses whoever is not the other side, and goes on.
+    /// It came to no greeting. Who listens refuses whoever is not the other side, and goes on: that one may wait behind.
     fn attempt_failed(&mut self, why: Error) -> Result<Option<Outcome>> {
+        if self.source.is_listening() {
+            return Ok(None);
+        }
         let is_late = self.until.is_some_and(|until| Instant::now() >= until);
-        if is_late || (!self.source.is_listening() && why.is_final()) {
+        if is_late || why.is_final() {
             return self.give_up(why);
         }
-        // Who listens has heard of a stranger, perhaps.
-        if !self.source.is_listening() {
-            self.why = Some(why);
-        }
+        self.why = Some(why);
         Ok(None)
     }
 

@@ -63,7 +63,7 @@ impl Machine for Receiving {
         match message {
             Message::Refused(words) => return Err(Error::Refused { words }),
             Message::Hello(hello) if !is_heard => self.greet(hello)?,
-            Message::Alive if is_heard => {}
+            Message::Alive(_) if is_heard => {}
             Message::Data { position, piece } if is_heard && !self.is_ended => {
                 self.accept(position, piece)?;
             }

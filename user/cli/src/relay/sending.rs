@@ -82,7 +82,7 @@ impl Machine for Sending {
         match message {
             Message::Refused(words) => return Err(Error::Refused { words }),
             Message::Hello(hello) if !is_heard => self.greet(hello)?,
-            Message::Alive if is_heard => {}
+            Message::Alive(_) if is_heard => {}
             Message::Ready if is_heard => self.is_ready = true,
             Message::Ack(position) if is_heard => self.acknowledge(position)?,
             Message::Gone(position) if is_heard => {

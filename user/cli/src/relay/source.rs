@@ -4,7 +4,7 @@
 //! tries again while it may.
 
 use super::later::Later;
-use super::{Error, Result};
+use super::Result;
 use kpipe::channel::{self, Address, Channel, Listener, Options};
 use nix::poll::PollFlags;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -87,13 +87,16 @@ impl Source {
     pub fn take(&mut self) -> Result<Option<Box<dyn Channel>>> {
         match self {
             Self::Listening(listener) => Ok(listener.accept()?),
-            Self::Connecting { attempt, .. } => match attempt.as_ref().and_then(Later::take) {
-                Some(result) => {
+            Self::Connecting { attempt, .. } => {
+                let taken = match attempt {
+                    Some(later) => later.take(),
+                    None => Ok(None),
+                };
+                if !matches!(taken, Ok(None)) {
                     *attempt = None;
-                    result.map(Some).map_err(Error::from)
                 }
-                None => Ok(None),
-            },
+                Ok(taken?.transpose()?)
+            }
         }
     }
 

@@ -338,7 +338,7 @@ fn what_has_no_place_is_refused() {
     // Before the hello nothing but a hello has.
     let mut world = World::new();
     world.step(Step::Connect).unwrap();
-    assert!(world.sending.receive(Message::Alive).is_err());
+    assert!(world.sending.receive(Message::Alive(1000)).is_err());
     assert!(world.receiving.receive(data(0)).is_err());
 }
 

@@ -137,7 +137,7 @@ impl Side for WriteSide {
     fn advance(&mut self, events: PollFlags) -> Result<()> {
         match &self.end {
             End::Opening(opening) => {
-                if let Some(writer) = opening.take() {
+                if let Some(writer) = opening.take()? {
                     let writer = writer?;
                     set_nonblocking(&writer).map_err(|source| Error::QueueIo {
                         queue: self.queue.clone(),

@@ -6,28 +6,22 @@
 mod failures;
 mod proxy;
 
-use crate::support::{assert_fails, much, stderr, stdout, Place, Running, PATIENCE};
+use crate::support::{
+    assert_fails, in_time, much, stderr, stdout, until, Place, Running, Task, PATIENCE,
+};
 use nix::libc;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-/// Asks again and again until it is so.
-#[track_caller]
-fn until(what: &str, mut ask: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !ask() {
-        assert!(Instant::now() < deadline, "in vain until {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// Starts the receiving side, which listens at the socket `s` and writes the FIFO `b`.
 fn receiving(place: &Place, options: &[&str]) -> Running {
-    let relay = place.start(&[&["relay", "--listen"], options, &["unix:s", "fifo:b"]].concat());
-    until("the relay listens", || place.path("s").exists());
+    let listen = ["relay", "--listen", "--verbose"];
+    let mut relay = place.start(&[&listen[..], options, &["unix:s", "fifo:b"]].concat());
+    // Not the file: that is there before anybody listens.
+    relay.wait_until_it_says("listening at");
     relay
 }
 
@@ -36,14 +30,49 @@ fn sending(place: &Place, options: &[&str], address: &str) -> Running {
     place.start(&[&["relay"], options, &["fifo:a", address]].concat())
 }
 
-/// The FIFO `b`, open for reading, and what comes from it.
-fn reader(place: &Place) -> std::thread::JoinHandle<Vec<u8>> {
-    let path = place.path("b");
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
-        bytes
+/// The FIFO `a`, open for writing.
+fn writer(place: &Place) -> File {
+    let path = place.path("a");
+    in_time("somebody reads the FIFO `a`", move || {
+        File::options().write(true).open(path).unwrap()
     })
+}
+
+/// The FIFO `b`, open for reading.
+struct Reader(File);
+
+impl Reader {
+    fn open(place: &Place) -> Self {
+        let path = place.path("b");
+        Self(in_time("somebody writes the FIFO `b`", || {
+            File::open(path).unwrap()
+        }))
+    }
+
+    /// So many bytes.
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        let mut file = self.0.try_clone().unwrap();
+        in_time("the bytes come", move || {
+            let mut bytes = vec![0; length];
+            file.read_exact(&mut bytes).unwrap();
+            bytes
+        })
+    }
+
+    /// All that comes before the end of file.
+    fn rest(mut self) -> Vec<u8> {
+        in_time("the end of file comes", move || {
+            let mut bytes = Vec::new();
+            self.0.read_to_end(&mut bytes).unwrap();
+            bytes
+        })
+    }
+}
+
+/// Whatever comes from the FIFO `b`.
+fn reader(place: &Place) -> Task<Vec<u8>> {
+    let path = place.path("b");
+    Task::start("all is read", move || std::fs::read(path).unwrap())
 }
 
 #[track_caller]
@@ -65,12 +94,7 @@ fn a_file_arrives_over_tcp_with_either_side_listening() {
             _ => place.start(&[&listening[..], &[queue_here, "tcp:127.0.0.1:0"]].concat()),
         };
         // "kpipe: listening at 127.0.0.1:41234, backlog 128"
-        let mut steps = BufReader::new(first.child().stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening at") {
-            line.clear();
-            assert!(steps.read_line(&mut line).unwrap() > 0);
-        }
+        let line = first.wait_until_it_says("listening at");
         let port = line
             .split([' ', ','])
             .find_map(|word| word.strip_prefix("127.0.0.1:"));
@@ -98,10 +122,10 @@ fn nothing_but_an_end_of_file_arrives_as_that() {
     let place = Place::new();
     let (there, here) = (receiving(&place, &[]), sending(&place, &[], "unix:s"));
     let read = reader(&place);
-    drop(File::options().write(true).open(place.path("a")).unwrap());
+    drop(writer(&place));
     assert_succeeds(&here.finish());
     assert_succeeds(&there.finish());
-    assert_eq!(read.join().unwrap(), b"");
+    assert_eq!(read.done(), b"");
 }
 
 #[test]
@@ -129,8 +153,8 @@ fn a_reader_that_goes_there_is_a_broken_pipe_here() {
     let input = place.file("input", &much());
     let (there, here) = (receiving(&place, &[]), sending(&place, &[], "unix:s"));
     let send = place.start(&["send", "a", input.to_str().unwrap()]);
-    let mut reader = File::open(place.path("b")).unwrap();
-    reader.read_exact(&mut [0; 1000]).unwrap();
+    let mut reader = Reader::open(&place);
+    reader.take(1000);
     drop(reader);
     assert_eq!(send.finish().status.signal(), Some(libc::SIGPIPE));
     assert_fails(&there.finish(), 1, &["b: broken pipe", "reader has gone"]);
@@ -141,12 +165,8 @@ fn a_reader_that_goes_there_is_a_broken_pipe_here() {
 fn a_reader_that_goes_is_noticed_without_a_write() {
     let place = Place::new();
     let (there, here) = (receiving(&place, &[]), sending(&place, &[], "unix:s"));
-    let send = std::thread::spawn({
-        let path = place.path("a");
-        move || File::options().write(true).open(path).unwrap()
-    });
-    let reader = File::open(place.path("b")).unwrap();
-    let mut writer = send.join().unwrap();
+    let reader = Reader::open(&place);
+    let mut writer = writer(&place);
     drop(reader);
     assert_fails(&there.finish(), 1, &["after 0 bytes"]);
     assert_fails(&here.finish(), 1, &["after 0 bytes"]);
@@ -161,14 +181,14 @@ fn a_full_queue_there_lets_the_writer_here_sleep() {
     let path = place.path("a");
     let written = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counter = written.clone();
-    let writer = std::thread::spawn(move || {
+    let writer = Task::start("all is written", move || {
         let mut file = File::options().write(true).open(path).unwrap();
         for piece in much().chunks(4096) {
             file.write_all(piece).unwrap();
             counter.fetch_add(piece.len(), std::sync::atomic::Ordering::SeqCst);
         }
     });
-    let mut reader = File::open(place.path("b")).unwrap();
+    let reader = Reader::open(&place);
     // Two FIFOs and the window between them, and then nothing more, however long one waits: as much as fits
     // is awaited, and all that comes later would be too much.
     let (fifo, window, piece) = (65_536, 256 * 1024, 65_536);
@@ -176,10 +196,27 @@ fn a_full_queue_there_lets_the_writer_here_sleep() {
     until("all is full", || now() >= 2 * fifo + window - piece);
     std::thread::sleep(Duration::from_millis(300));
     assert!(now() <= 2 * fifo + window + piece, "{}", now());
-    let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).unwrap();
-    assert!(bytes == much());
-    writer.join().unwrap();
+    assert!(reader.rest() == much());
+    writer.done();
     assert_succeeds(&here.finish());
     assert_succeeds(&there.finish());
+}
+
+#[test]
+fn nobody_needs_to_hear_what_it_says() {
+    let place = Place::new();
+    let mut there = receiving(&place, &[]);
+    let mut here = sending(&place, &["--verbose"], "unix:s");
+    for relay in [&mut there, &mut here] {
+        drop(relay.child().stderr.take());
+    }
+    let read = reader(&place);
+    drop(writer(&place));
+    for relay in [&mut there, &mut here] {
+        until("the relay ends", || {
+            relay.child().try_wait().unwrap().is_some()
+        });
+        assert!(relay.child().wait().unwrap().success());
+    }
+    assert_eq!(read.done(), b"");
 }

@@ -20,6 +20,8 @@ pub struct Proxy {
 struct Shared {
     /// Bytes from the client to the server.
     carried: AtomicU64,
+    /// Made to the server so far.
+    connections: AtomicU64,
     /// What comes is dropped, as by a machine that is gone.
     is_frozen: AtomicBool,
     clients: Mutex<Vec<TcpStream>>,
@@ -47,6 +49,7 @@ impl Proxy {
                     .lock()
                     .unwrap()
                     .push(server.try_clone().unwrap());
+                all.connections.fetch_add(1, Ordering::SeqCst);
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 let shared = all.clone();
                 thread::spawn(move || {
@@ -69,6 +72,10 @@ impl Proxy {
 
     pub fn carried(&self) -> u64 {
         self.shared.carried.load(Ordering::SeqCst)
+    }
+
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Cuts every connection that there is.
