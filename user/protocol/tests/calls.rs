@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{frames, pair, with_own_server, DemoClient, DEADLINE, SOON};
+use common::{abstract_name, frames, pair, with_own_server, DemoClient, DEADLINE, SOON};
 use kpipe::channel::Carries;
 use kpipe_protocol::demo::{Call, Reply, Service};
 use kpipe_protocol::rpc::{self, Fault, FaultCode, RpcError};
@@ -42,8 +42,8 @@ fn fault(client: &DemoClient, call: &Call) -> Fault {
 fn every_call_gives_its_typed_result_over_bytes_and_messages() {
     for address in [
         "pipe:",
-        "unix:@kpipe-calls",
-        "unix-seqpacket:@kpipe-calls-s",
+        &format!("unix:{}", abstract_name("calls")),
+        &format!("unix-seqpacket:{}", abstract_name("packets")),
         "tcp:127.0.0.1:0",
     ] {
         with_server(address, |client| {

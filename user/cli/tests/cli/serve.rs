@@ -7,8 +7,10 @@ use crate::support::{assert_fails, much, stderr, stdout, Place};
 use kpipe::channel::Channel;
 use kpipe_protocol::demo::Call;
 use kpipe_protocol::{Decoder, Frame, Kind, Limit};
-use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
+use std::fs::File;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 
 /// Where a host without the module can listen.
 const STREAMS: [&str; 4] = ["tcp:127.0.0.1:0", "tcp:[::1]:0", "unix:socket", "fifo:a,b"];
@@ -49,7 +51,7 @@ pub fn answer(channel: &mut dyn Channel) -> Frame {
 fn every_model_echoes_over_every_kind_of_channel() {
     each(&MODELS, |model| {
         let place = Place::new();
-        let input = place.file("input", &much());
+        let (input, output) = (place.file("input", &much()), place.path("output"));
         for listen in STREAMS.into_iter().filter(|listen| is_usable(listen)) {
             let server = Server::start(&place, "echo", model, listen, &[]);
             let address = server.address.to_string();
@@ -61,14 +63,12 @@ fn every_model_echoes_over_every_kind_of_channel() {
                 stderr(&lines)
             );
             // More than any queue holds, so both sides have to wait for each other.
-            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kpipe"));
-            command.args(["client", "echo", &address]);
-            let file = std::fs::File::open(&input).unwrap();
-            let output = command.stdin(file).output().unwrap();
+            let (from, to) = (File::open(&input).unwrap(), File::create(&output).unwrap());
+            let client = place.run_between(from, to, &["client", "echo", &address]);
             assert!(
-                output.stdout == much(),
+                std::fs::read(&output).unwrap() == much(),
                 "{model} {listen} {}",
-                stderr(&output)
+                stderr(&client)
             );
             assert_eq!(server.stop(), "", "{model} {listen}");
         }
@@ -108,8 +108,8 @@ fn calls_are_answered_and_their_errors_travel() {
             1,
             &["no answer within 0.05 s"],
         );
-        server.signal(Signal::SIGKILL);
-        server.ended();
+        // Killed: one of its processes still sleeps.
+        drop(server);
     }
 }
 
@@ -252,9 +252,12 @@ fn a_server_that_cannot_listen_says_why() {
 #[test]
 fn a_client_without_a_server_says_why() {
     let place = Place::new();
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("tcp:{}", unused.local_addr().unwrap());
-    drop(unused);
+    // Kept, so that nobody else gets the port and listens there.
+    let unused = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any_port: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    unused.bind(&any_port.into()).unwrap();
+    let unused_name = unused.local_addr().unwrap().as_socket().unwrap();
+    let address = format!("tcp:{unused_name}");
     let echo = ["client", "echo", &address, "x"];
     assert_fails(
         &place.run(&echo),

@@ -3,8 +3,8 @@
 //! Clients that break, stall or vanish, and handlers that crash: who else notices, and what is left of them.
 
 use crate::serve::{answer, request};
-use crate::server::{each, read_to_end, until, Server, CONCURRENT, MODELS};
-use crate::support::{Place, PATIENCE};
+use crate::server::{each, leave, read_to_end, Server, CONCURRENT, MODELS};
+use crate::support::{until, Place, PATIENCE};
 use kpipe::channel::{Address, Channel};
 use kpipe_protocol::demo::{Call, Reply};
 use kpipe_protocol::rpc::decode;
@@ -38,7 +38,7 @@ fn bad_frames_are_refused_and_nothing_is_left_of_them() {
         let server = Server::start(&place, "rpc", model, "tcp:127.0.0.1:0", &[]);
         let mut warm = server.connect();
         assert_eq!(sum(&mut *warm), Reply::Sum(3));
-        drop(warm);
+        leave(warm);
         let before = settled(&server);
         let garbage: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         let whole = request(1, &Call::Stat);
@@ -75,7 +75,7 @@ fn bad_frames_are_refused_and_nothing_is_left_of_them() {
     });
 }
 
-/// The belongings of a server without clients: when they are the same twice.
+/// The belongings of a server that all clients have left ([`leave`]): when they are the same twice.
 fn settled(server: &Server) -> (usize, usize) {
     let mut last = server.belongings();
     until("it is quiet", || {
@@ -99,60 +99,75 @@ fn reset(address: &Address) {
     socket2::SockRef::from(&stream).set_linger(linger).unwrap();
 }
 
+/// All at the same time, as they mostly wait.
 #[test]
-fn a_client_that_stalls_or_dribbles_is_ended_in_time() {
+fn a_client_that_stalls_or_dribbles_or_is_silent_is_ended_in_time() {
     each(&MODELS, |model| {
-        let place = Place::new();
-        let server = Server::start(&place, "rpc", model, "unix:s", &["--timeout", "1s"]);
-        let began = Instant::now();
-        let mut stalled = server.connect();
-        stalled.write_all(&request(1, &Call::Stat)[..10]).unwrap();
-        if CONCURRENT.contains(&model) {
-            let mut good = server.connect();
-            assert_eq!(sum(&mut *good), Reply::Sum(3), "{model}");
-        }
-        let words = last_words(&mut *stalled);
-        assert!(words.contains("in time"), "{model}: {words}");
-        drop(stalled);
-        // A byte now and then does not help: the limit is for the whole request.
-        let mut dribbling = server.connect();
-        dribbling
-            .set_timeouts(Some(Duration::from_millis(100)), Some(PATIENCE))
-            .unwrap();
-        let call = request(1, &Call::Upper("x".repeat(200)));
-        let mut ended = false;
-        for byte in call.chunks(1) {
-            let sent = dribbling.write_all(byte);
-            match dribbling.read(&mut [0; 512]) {
-                Err(error) if error.kind() == ErrorKind::TimedOut && sent.is_ok() => {}
-                _ => {
-                    ended = true;
-                    break;
-                }
-            }
-        }
-        assert!(ended, "{model}: it could go on for {:?}", began.elapsed());
-        drop(dribbling);
-        // And silence between requests has the same limit.
-        let mut silent = server.connect();
-        assert_eq!(sum(&mut *silent), Reply::Sum(3), "{model}");
-        read_to_end(&mut *silent);
-        drop(silent);
-        let log = server.stop();
-        for word in [
-            "its request was not complete within 1 s",
-            "it said nothing for 1 s",
-        ] {
-            assert!(log.contains(word), "{model}: {log}");
-        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| stalls(model));
+            scope.spawn(|| dribbles(model));
+            scope.spawn(|| is_silent(model));
+        });
     });
+}
+
+/// Long enough for a good client, also where the machine stalls for seconds.
+const LIMIT: [&str; 2] = ["--timeout", "5s"];
+const INCOMPLETE: &str = "its request was not complete within 5 s";
+
+fn stalls(model: &str) {
+    let place = Place::new();
+    let server = Server::start(&place, "rpc", model, "unix:s", &LIMIT);
+    let mut stalled = server.connect();
+    stalled.write_all(&request(1, &Call::Stat)[..10]).unwrap();
+    if CONCURRENT.contains(&model) {
+        let mut good = server.connect();
+        assert_eq!(sum(&mut *good), Reply::Sum(3), "{model}");
+    }
+    let words = last_words(&mut *stalled);
+    assert!(words.contains("in time"), "{model}: {words}");
+    let log = server.stop();
+    assert!(log.contains(INCOMPLETE), "{model}: {log}");
+}
+
+/// A byte now and then does not help: the limit is for the whole request.
+fn dribbles(model: &str) {
+    let place = Place::new();
+    let server = Server::start(&place, "rpc", model, "unix:s", &LIMIT);
+    let began = Instant::now();
+    let mut dribbling = server.connect();
+    dribbling
+        .set_timeouts(Some(Duration::from_millis(100)), Some(PATIENCE))
+        .unwrap();
+    let call = request(1, &Call::Upper("x".repeat(200)));
+    let is_ended = call.chunks(1).any(|byte| {
+        let sent = dribbling.write_all(byte);
+        let read = dribbling.read(&mut [0; 512]);
+        !matches!(read, Err(error) if error.kind() == ErrorKind::TimedOut && sent.is_ok())
+    });
+    let time = began.elapsed();
+    assert!(is_ended, "{model}: it could go on for {time:?}");
+    let log = server.stop();
+    assert!(log.contains(INCOMPLETE), "{model}: {log}");
+}
+
+/// And silence between requests has the same limit.
+fn is_silent(model: &str) {
+    let place = Place::new();
+    let server = Server::start(&place, "rpc", model, "unix:s", &LIMIT);
+    let mut silent = server.connect();
+    assert_eq!(sum(&mut *silent), Reply::Sum(3), "{model}");
+    let words = last_words(&mut *silent);
+    assert!(words.contains("in time"), "{model}: {words}");
+    let log = server.stop();
+    assert!(log.contains("it said nothing for 5 s"), "{model}: {log}");
 }
 
 #[test]
 fn a_client_that_does_not_take_its_answer_is_ended() {
     each(&MODELS, |model| {
         let place = Place::new();
-        let server = Server::start(&place, "echo", model, "unix:s", &["--timeout", "500ms"]);
+        let server = Server::start(&place, "echo", model, "unix:s", &LIMIT);
         let mut greedy = server.connect();
         // Until both ways are full, and then until the server has had enough.
         let error = loop {
@@ -174,7 +189,7 @@ fn a_client_that_does_not_take_its_answer_is_ended() {
         drop(good);
         let log = server.stop();
         assert!(
-            log.contains("it took nothing of the answer for 0.5 s"),
+            log.contains("it took nothing of the answer for 5 s"),
             "{model}: {log}"
         );
     });
@@ -251,14 +266,16 @@ fn many_clients_leave_nothing_behind() {
                 let mut client = server.connect();
                 client.write_all(b"x").unwrap();
                 client.read_exact(&mut [0]).unwrap();
+                leave(client);
             }
         };
         round();
         let before = settled(&server);
+        // The last thread may outlive its connection for a moment, now and in the end.
         let threads = server.threads();
         round();
         until("all are gone", || {
-            server.belongings() == before && server.threads() == threads
+            server.belongings() == before && server.threads() <= threads
         });
         let output = server.stop();
         assert_eq!(output, "", "{model}");
@@ -284,14 +301,22 @@ fn a_server_without_descriptors_goes_on_when_there_are_some() {
         };
         rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
         let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
-        let mut served = 0;
         for client in &mut clients {
-            let limit = Some(Duration::from_millis(300));
-            client.set_timeouts(limit, limit).unwrap();
             // Who was taken when something ran out is turned away; the others wait.
             let _ = client.write_all(b"x");
-            served += client.read(&mut [0]).unwrap_or(0);
         }
+        let mut served = 0;
+        let mut ask_all = |milliseconds| {
+            let limit = Some(Duration::from_millis(milliseconds));
+            for client in &mut clients {
+                client.set_timeouts(limit, limit).unwrap();
+                served += client.read(&mut [0]).unwrap_or(0);
+            }
+            served
+        };
+        until("one is served", || ask_all(10) > 0);
+        // And whoever else is going to be.
+        let served = ask_all(300);
         assert!((1..6).contains(&served), "{model}: {served}");
         clients.truncate(1);
         drop(clients);

@@ -3,9 +3,9 @@
 //! How a server is stopped, told to reload, and detached.
 
 use crate::serve::{answer, request};
-use crate::server::{each, until, Server, MODELS};
-use crate::support::{assert_fails, stderr, stdout, Place};
-use kpipe::channel::Options;
+use crate::server::{each, Server, MODELS};
+use crate::support::{assert_fails, has_ended, stderr, stdout, until, Place};
+use kpipe::channel::{Error, Options};
 use kpipe_protocol::demo::{Call, Reply};
 use kpipe_protocol::rpc::decode;
 use nix::sys::signal::{kill, Signal};
@@ -26,8 +26,9 @@ fn a_stopped_server_finishes_what_it_has_taken() {
         assert_eq!(answer(&mut *client).number, 6);
         client.write_all(&call[..5]).unwrap();
         server.signal(Signal::SIGTERM);
-        until("nobody is let in", || {
-            server.address.connect(&Options::default()).is_err()
+        until("nobody listens", || {
+            let late = server.address.connect(&Options::default());
+            matches!(late, Err(Error::NobodyListens { .. }))
         });
         client.write_all(&call[5..]).unwrap();
         let frame = answer(&mut *client);
@@ -200,7 +201,7 @@ fn a_daemon_is_detached_and_found_by_its_pid_file() {
     assert_fails(&place.run(&daemon), 1, &["pid: another server has it"]);
     assert_fails(&place.run(&daemon[..7]), 1, &["socket: in use"]);
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
-    until("the daemon has ended", || !of_process("stat").exists());
+    until("the daemon has ended", || has_ended(pid));
     assert!(!place.path("pid").exists() && !socket.exists());
     let log = std::fs::read_to_string(place.path("log")).unwrap();
     assert!(

@@ -5,11 +5,12 @@
 use crate::support::{stderr, Place, Running, PATIENCE};
 use kpipe::channel::{Address, Channel, Options};
 use nix::sys::signal::{kill, Signal};
+use nix::sys::socket::{shutdown, Shutdown};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
-use std::time::{Duration, Instant};
 
 /// All models, as they are typed.
 pub const MODELS: [&str; 6] = ["sequential", "fork-wait", "fork", "thread", "pool", "event"];
@@ -38,9 +39,7 @@ impl Server {
     /// A server that was started, when it listens.
     pub fn ready(place: &Place, mut running: Running) -> Self {
         let pid = running.child().id();
-        let stdout = running.child().stdout.as_mut().unwrap();
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let line = running.first_line();
         let Some(address) = line.trim_end().strip_prefix("listening at ") else {
             panic!("{line:?}, {}", stderr(&running.finish()));
         };
@@ -128,14 +127,10 @@ pub fn each(models: &[&str], test: impl Fn(&str) + Sync) {
     });
 }
 
-/// Waits until `condition` holds.
-#[track_caller]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "in vain until {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+/// Ends its connection as a client does that is content, and waits until the server has closed it too, in every process.
+pub fn leave(mut channel: Box<dyn Channel>) {
+    shutdown(channel.tx().as_raw_fd(), Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut *channel), b"");
 }
 
 /// Reads until the server ends the connection, with whatever error.

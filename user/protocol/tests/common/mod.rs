@@ -10,12 +10,17 @@ use std::thread;
 use std::time::Duration;
 
 /// Long enough for a loaded machine; a test that waits so long has failed.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Short, where the timeout itself is what is tested.
 pub const SOON: Duration = Duration::from_millis(100);
 
 pub type DemoClient = Client<Demo>;
+
+/// Of AF_UNIX, and of this process alone: abstract names are those of all in the network namespace (unix(7)).
+pub fn abstract_name(name: &str) -> String {
+    format!("@kpipe-{name}-{}", std::process::id())
+}
 
 pub fn pair(address: &str) -> (Box<dyn Channel>, Box<dyn Channel>) {
     let options = Options::default();
