@@ -201,6 +201,10 @@ impl OpenFile for End {
         self.pipe.await_room(wait, self.write_timeout.load(Relaxed))
     }
 
+    fn await_arrival(&self) -> Result {
+        self.pipe.await_spliced(self.write_timeout.load(Relaxed))
+    }
+
     fn poll<'open>(&'open self, table: &PollTable<'open>) -> u32 {
         self.pipe.poll(self.access, self.unseen_opens, table)
     }

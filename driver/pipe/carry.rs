@@ -9,6 +9,7 @@ use crate::stages::{Stage, Stages};
 use crate::sys::atomic::Relaxed;
 use crate::sys::clock;
 use crate::sys::fasync::Event;
+use crate::sys::request::Request;
 use crate::sys::ring::Arrived;
 use crate::sys::trace::{self, Side};
 use crate::sys::wait::{Deadline, Sleep};
@@ -195,31 +196,43 @@ impl Pipe {
         }
     }
 
-    /// The end of a write to a carried queue, also of one that failed: unless it is posted, waits until its
-    /// bytes have arrived.
-    ///
-    /// They are on their way whatever happens to the caller, so a signal or the end of its time only
-    /// ends the wait. `ENODEV`: the device is gone, and with it some of the bytes.
+    /// The end of a write to a carried queue, also of one that failed: waits until its bytes have arrived, if
+    /// it is for this call to do so.
     #[cold]
     pub(super) fn await_own(
         &self,
+        request: Request<'_>,
         written: Result<usize>,
         deadline: &mut Deadline,
         number: u64,
     ) -> Result<usize> {
-        let result = written.and_then(|done_bytes| {
-            let is_posted = self.is_posted.load(Relaxed);
-            if !is_posted && self.await_arrival(deadline, number) == Err(ENODEV) {
-                return Err(ENODEV);
-            }
-            Ok(done_bytes)
-        });
+        let result = match written {
+            Ok(_) if request.awaits_arrival() => self.await_written(deadline, number).and(written),
+            _ => written,
+        };
         if written.is_err() {
             // The bottom half tells those who listen of what arrives. A pipe tells of a failed write too.
             self.data_listeners.notify(Event::Data);
         }
         trace::leave(Side::Write, self.index, number, result);
         result
+    }
+
+    /// The end of a splice(2) into the queue, whose writes have not waited.
+    pub fn await_spliced(&self, timeout_ns: u64) -> Result {
+        self.await_written(&mut Deadline::after(timeout_ns), 0)
+    }
+
+    /// Unless the queue is posted, waits until what the caller has written has arrived.
+    ///
+    /// It is on its way whatever happens to the caller, so a signal or the end of its time only
+    /// ends the wait. `ENODEV`: the device is gone, and with it some of the bytes.
+    fn await_written(&self, deadline: &mut Deadline, number: u64) -> Result {
+        let is_posted = self.is_posted.load(Relaxed);
+        if !is_posted && self.await_arrival(deadline, number) == Err(ENODEV) {
+            return Err(ENODEV);
+        }
+        Ok(())
     }
 
     /// See [`uapi::IOC_DRAIN`].

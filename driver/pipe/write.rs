@@ -64,7 +64,7 @@ impl Pipe {
             self.put_or_wait::<false>(request, &mut deadline, from, number)
         };
         if self.ring.is_carried() {
-            return self.await_own(result, &mut deadline, number);
+            return self.await_own(request, result, &mut deadline, number);
         }
         self.data_listeners.notify(Event::Data);
         trace::leave(Side::Write, self.index, number, result);

@@ -29,6 +29,9 @@ pub trait OpenFile: Send + Sync + 'static {
     /// Waits until a write would not have to wait. Returns how many bytes it may have. For splice(2).
     fn await_room(&self, wait: Wait) -> Result<usize>;
 
+    /// What a write does behind its bytes if [`Request::awaits_arrival`]. For splice(2).
+    fn await_arrival(&self) -> Result;
+
     /// poll(2) and its relatives: registers with the wait queues, then returns what is ready.
     fn poll<'open>(&'open self, table: &PollTable<'open>) -> u32;
 

@@ -18,6 +18,10 @@ pub(super) const FMODE_NOWAIT: u32 = 1 << 27;
 const IOCB_NOWAIT: c_int = 0x8;
 const IOCB_NOSIGNAL: c_int = 0x100;
 
+/// The position that `splice.rs` gives to calls in which a pipe is locked. No other call has it: the driver's
+/// files are streams, and `rw_verify_area()` refuses negative ones.
+pub(super) const UNDER_PIPE_LOCK: bindings::loff_t = bindings::loff_t::MIN;
+
 /// How a file is being opened.
 #[derive(Clone, Copy)]
 pub struct OpenRequest {
@@ -48,6 +52,7 @@ impl OpenRequest {
 }
 
 /// One call of read, write or a relative of theirs (`struct kiocb`).
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     kiocb: *mut bindings::kiocb,
     _call: PhantomData<&'a bindings::kiocb>,
@@ -64,13 +69,26 @@ impl Request<'_> {
         }
     }
 
-    /// May this call sleep? Not with `O_NONBLOCK` (as it is now: fcntl changes it) or `RWF_NOWAIT`.
+    /// May this call sleep? Not with `O_NONBLOCK` (as it is now: fcntl changes it) or `RWF_NOWAIT`, nor as a
+    /// part of a splice(2), which sleeps itself.
     pub fn wait(&self) -> Wait {
-        if self.iocb_flags() & IOCB_NOWAIT != 0 {
+        if self.iocb_flags() & IOCB_NOWAIT != 0 || self.is_under_pipe_lock() {
             return Wait::Never;
         }
         // SAFETY: The kiocb and its file are valid.
         unsafe { wait_of_file((*self.kiocb).ki_filp) }
+    }
+
+    /// Is it for this call to wait until its bytes have arrived, on a queue where writes do so? A splice(2) waits
+    /// after it.
+    pub fn awaits_arrival(&self) -> bool {
+        !self.is_under_pipe_lock()
+    }
+
+    /// Does the caller hold the lock of a pipe, which others wait for (`splice.rs`)?
+    fn is_under_pipe_lock(&self) -> bool {
+        // SAFETY: The kiocb is valid and belongs to this call.
+        unsafe { (*self.kiocb).ki_pos == UNDER_PIPE_LOCK }
     }
 
     /// Has the file `O_DIRECT`, as it is set now? On a pipe that makes packets (pipe(2)).

@@ -4,15 +4,15 @@
 //!
 //! The generic functions do the copying, but they call the driver's read and write with the *pipe's*
 //! mutex held. A driver that sleeps there makes every other user of that pipe hang, uninterruptibly.
-//! A FIFO waits without it, and so do these: they wait first, and copy when there is something to
-//! copy. (If another reader or writer of the device is quicker in between, the copying waits with the
-//! mutex after all, as in any driver, and even with `SPLICE_F_NONBLOCK`, which the generic functions do
-//! not hand on.)
+//! A FIFO waits without it, and so do these: they wait first, copy when there is something to copy, and
+//! wait for its arrival afterwards. The copying itself never waits for the device: the position, which a stream
+//! has no use for, tells [`Request`](super::request::Request) so. If another reader or writer is quicker in
+//! between, all begins anew.
 //!
 //! Process context; called by `fs/splice.c`.
 
 use super::fops::OpenFile;
-use super::request::flags_of_file;
+use super::request::{flags_of_file, UNDER_PIPE_LOCK};
 use super::task;
 use super::wait::{sleep_on, Deadline, Exclusive, Sleep};
 use crate::model::ends::Wait;
@@ -52,9 +52,22 @@ pub(super) unsafe fn read<F: OpenFile>(
     flags: c_uint,
     wait: Wait,
 ) -> Result<isize> {
-    // SAFETY: The caller passes a valid, locked pipe; it stays valid, because the caller's file
-    // descriptor holds it.
-    while unsafe { kpipe_target_is_full(pipe) } || private.await_data(Wait::Never) == Err(EAGAIN) {
+    loop {
+        // SAFETY: The caller passes a valid, locked pipe; it stays valid, because the caller's file
+        // descriptor holds it.
+        let is_full = unsafe { kpipe_target_is_full(pipe) };
+        if !is_full && private.await_data(Wait::Never) != Err(EAGAIN) {
+            let copy = || {
+                // SAFETY: The caller's contract, and the pipe is locked as it was.
+                unsafe { bindings::copy_splice_read(file, position, pipe, len_bytes, flags) }
+            };
+            // SAFETY: The position is valid, and the caller's own.
+            let moved = unsafe { under_pipe_lock(position, copy) };
+            if moved != EAGAIN.to_errno() as isize {
+                return Ok(moved);
+            }
+            // Another reader was quicker.
+        }
         if flags & NONBLOCK != 0 || wait == Wait::Never {
             return Err(EAGAIN);
         }
@@ -73,8 +86,21 @@ pub(super) unsafe fn read<F: OpenFile>(
             return Err(EPIPE);
         }
     }
-    // SAFETY: The caller's contract, and the pipe is locked as it was.
-    Ok(unsafe { bindings::copy_splice_read(file, position, pipe, len_bytes, flags) })
+}
+
+/// Calls a function of `fs/splice.c` that calls the driver with the pipe locked, and marks those calls.
+///
+/// # Safety
+///
+/// `position` must be valid, and nobody else's until this returns: in `fs/splice.c` it is a variable of the
+/// caller.
+unsafe fn under_pipe_lock(position: *mut bindings::loff_t, call: impl FnOnce() -> isize) -> isize {
+    // SAFETY: The caller's contract.
+    let before = unsafe { position.replace(UNDER_PIPE_LOCK) };
+    let result = call();
+    // SAFETY: As above.
+    unsafe { position.write(before) };
+    result
 }
 
 /// Waits until a pipe has a free slot, or no readers.
@@ -130,20 +156,28 @@ pub(super) unsafe fn write<F: OpenFile>(
             len_bytes
         };
         let now_bytes = room_bytes.min(len_bytes - done_bytes).min(most_bytes);
-        // SAFETY: The caller's contract. It never waits for the pipe: that would be with a room that is
-        // no longer what it was.
-        let moved = unsafe {
-            bindings::iter_file_splice_write(pipe, file, position, now_bytes, flags | NONBLOCK)
+        let copy = || {
+            // SAFETY: The caller's contract. It never waits for the pipe: that would be with a room that is
+            // no longer what it was.
+            unsafe {
+                bindings::iter_file_splice_write(pipe, file, position, now_bytes, flags | NONBLOCK)
+            }
         };
+        // SAFETY: The position is valid, and the caller's own.
+        let moved = unsafe { under_pipe_lock(position, copy) };
         match usize::try_from(moved).map_err(|_| Error::from_errno(moved as c_int)) {
             // The pipe is empty and has no writers.
             Ok(0) => break,
             Ok(moved_bytes) => done_bytes += moved_bytes,
             Err(_) if done_bytes > 0 => break,
+            // The pipe is empty, or another writer to the device was quicker.
             // SAFETY: The pipe is valid, and its lock is not held.
             Err(EAGAIN) if wait == Wait::Block => unsafe { await_content(pipe) }?,
             Err(error) => return Err(error),
         }
+    }
+    if done_bytes > 0 {
+        private.await_arrival()?;
     }
     Ok(done_bytes as isize)
 }

@@ -6,12 +6,17 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
+use kpipe_abi::uapi::Transport;
 use nix::fcntl::{splice, tee, vmsplice, SpliceFFlags};
 use nix::sys::sendfile::sendfile;
 
 use crate::harness::amount;
-use crate::tools::memory::{Mapping, Page, Span};
+use crate::tools::carry::{self, slow};
+use crate::tools::memory::{Mapping, Page, Span, PAGE_BYTES};
+use crate::tools::needs;
+use crate::tools::page_fault::Trap;
 use crate::tools::prelude::*;
 use crate::tools::raw;
 use crate::tools::signals::{self, After, SigpipeWatch, INTERRUPT};
@@ -35,6 +40,9 @@ pub const TESTS: &[Test] = &[
     each!(a_waiting_splice_leaves_its_pipe_usable),
     each!(a_splice_that_waits_for_its_pipe_leaves_it_usable_when_the_queue_fills),
     each!(a_splice_in_that_moved_something_does_not_wait_for_more).and_socket(),
+    ours!(a_splice_that_loses_its_data_to_a_reader_does_not_sleep_with_the_pipe)
+        .needs(needs::userfaultfd),
+    ours!(a_splice_that_waits_for_its_arrival_leaves_its_pipe_usable).sets_transport(),
     says("sendfile works both ways."),
     each!(sendfile_sends_a_file_into_the_queue),
     each!(sendfile_sends_more_than_the_capacity_while_a_reader_reads),
@@ -280,6 +288,65 @@ fn a_splice_in_that_moved_something_does_not_wait_for_more(q: &Queue) {
         }
     }
     expect("bytes", drain.join(), rounds * len);
+}
+
+/// The reader is in the middle of its copy when the splice looks for data, and takes all.
+fn a_splice_that_loses_its_data_to_a_reader_does_not_sleep_with_the_pipe(q: &Queue) {
+    for flags in [SpliceFFlags::SPLICE_F_NONBLOCK, SpliceFFlags::empty()] {
+        let (reader, writer) = q.pair();
+        let (pipe_reader, pipe_writer) = pipe();
+        writer.write_all(b"data");
+        let memory = Mapping::of(&[Page::Open]);
+        let mut trap = Trap::set(&memory, 0);
+        let (end, span) = (reader.clone(), memory.all());
+        let winner = Actor::start("reader", move || raw::read(end.as_fd(), span));
+        trap.wait_for_fault();
+        let splicer = Actor::start("splicer", move || {
+            splice(&reader, None, &pipe_writer, None, 100, flags)
+        });
+        // Behind the reader, and with the pipe.
+        splicer.wait_stuck_in(Call::Splice);
+        trap.release(&[0; PAGE_BYTES]);
+        expect("read", winner.join(), Ok(4));
+        if flags.is_empty() {
+            splicer.wait_asleep_in(Call::Splice);
+            let queued = Actor::start("user of the pipe", move || {
+                (
+                    End::from(pipe_reader.try_clone().expect("dup")).queued(),
+                    pipe_reader,
+                )
+            });
+            let (queued, _pipe_reader) = queued.join();
+            expect("queued in the pipe", queued, 0);
+            writer.write_all(b"more");
+            expect("splice", splicer.join(), Ok(4));
+        } else {
+            expect("splice", splicer.join(), Err(Errno::EAGAIN));
+        }
+    }
+}
+
+fn a_splice_that_waits_for_its_arrival_leaves_its_pipe_usable(q: &Queue) {
+    signals::handle(After::Fail);
+    let never = Transport {
+        flags: 0,
+        ..slow(Duration::from_secs(60))
+    };
+    let (_reader, writer) = carry::pair(q, never);
+    let (pipe_reader, pipe_writer) = pipe();
+    let mut pipe_writer = File::from(pipe_writer);
+    pipe_writer.write_all(b"some").expect("write");
+    let splicer = Actor::asleep_in(Call::Splice, "splicer", move || {
+        splice_all(&pipe_reader, &writer, 100)
+    });
+    let user = Actor::start("user of the pipe", move || {
+        pipe_writer.write_all(b"more").expect("write");
+        pipe_writer
+    });
+    let _pipe_writer = user.join();
+    // The bytes are on their way whatever becomes of the wait.
+    splicer.signal(INTERRUPT);
+    expect("splice", splicer.join(), Ok(4));
 }
 
 /// A file with these bytes, at its start.

@@ -65,6 +65,14 @@ impl<T: Send + 'static> Actor<T> {
         );
     }
 
+    /// Waits until the part waits in `call` for a mutex that somebody else holds.
+    #[track_caller]
+    pub fn wait_stuck_in(&self, call: Call) {
+        self.wait_until(&format!("stuck in {call:?}"), || {
+            self.thread.is_stuck_in(call)
+        });
+    }
+
     /// How often the thread slept so far; see [`Actor::expect_not_woken_since`].
     pub fn sleeps(&self) -> u64 {
         self.thread.sleeps()

@@ -78,6 +78,11 @@ impl Thread {
         }
     }
 
+    /// Does it wait in this call for something that no signal ends, as a mutex?
+    pub fn is_stuck_in(self, call: Call) -> bool {
+        self.state() == Some('D') && self.call().is_some_and(|n| call.numbers().contains(&n))
+    }
+
     /// How often it went to sleep of its own will.
     pub fn sleeps(self) -> u64 {
         let count = self.count_of_sleeps();
