@@ -88,17 +88,33 @@ pub struct Carrier {
     interrupted_ns: AtomicI64,
     #[pin]
     work: Work<Carrier>,
+    /// See [`gone`](Self::gone).
+    #[pin]
+    end: Work<Carrier, END>,
 }
+
+/// Which work of a carrier.
+const BOTTOM_HALF: u64 = 0;
+const END: u64 = 1;
 
 impl_has_work! {
-    impl HasWork<Self> for Carrier { self.work }
+    impl HasWork<Self, BOTTOM_HALF> for Carrier { self.work }
+    impl HasWork<Self, END> for Carrier { self.end }
 }
 
-impl WorkItem for Carrier {
+impl WorkItem<BOTTOM_HALF> for Carrier {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
         Carrier::bottom_half(&this);
+    }
+}
+
+impl WorkItem<END> for Carrier {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.pipe.sever(&this);
     }
 }
 
@@ -131,6 +147,7 @@ impl Carrier {
             started_ns: AtomicI64::new(0),
             interrupted_ns: AtomicI64::new(0),
             work <- Work::new(c"kpipe::Carrier::work", class),
+            end <- Work::new(c"kpipe::Carrier::end", static_lock_class!()),
         });
         Arc::pin_init(carrier, GFP_KERNEL_ACCOUNT)
     }
@@ -186,7 +203,7 @@ impl Carrier {
             BottomHalf::Work => Context::Thread,
         };
         // It cannot be enqueued already: the last bottom half has begun before the next transfer.
-        let _ = deferred::enqueue(context, this.clone());
+        let _ = deferred::enqueue::<_, BOTTOM_HALF>(context, this.clone());
         false
     }
 
@@ -229,9 +246,13 @@ impl Carrier {
         self.flight().ok_or(ENODEV)?.store(block, from)
     }
 
-    /// The device is gone: nothing that is in flight will arrive. Process context; may sleep.
-    pub fn gone(this: &Arc<Self>) {
-        this.pipe.sever(this);
+    /// The device is gone: nothing that is in flight will arrive, and soon the queue says so. Once for each
+    /// carrier. Any context.
+    ///
+    /// In a work of its own, because that waits for locks of the queue. Whoever holds one may wait for a page
+    /// that its owner never gives it; neither the removal nor another queue shall wait for that.
+    pub fn gone(this: Arc<Self>) {
+        let _ = deferred::enqueue::<_, END>(Context::Thread, this);
     }
 
     /// A part of [`gone`](Self::gone): what is in flight is lost.

@@ -262,7 +262,7 @@ impl Pipe {
     }
 
     /// The device that `carrier` used is gone: until its last close the queue gives what has arrived, and
-    /// then `ENODEV`. Process context; may sleep.
+    /// then `ENODEV`. In a kernel thread; may sleep, for long if a page does not come.
     pub fn sever(&self, carrier: &Arc<Carrier>) {
         let is_severed = self.partners.while_fixed(|_| {
             let is_ours = {

@@ -22,7 +22,8 @@
 //!
 //! [`Edu::remove`] takes the BAR out of `state`, and nothing is started any more; it waits for a DMA that runs,
 //! frees the interrupt (the handler has a reference to the BAR of its own until then), stops the device's access to
-//! memory, frees that, and tells the carriers at last.
+//! memory, frees that, and tells the carriers at last. Their queues hear of it a little later, and until then
+//! what is written to them just stays in flight.
 
 use crate::model::link::Block;
 use crate::sys::dma::Coherent;
@@ -151,7 +152,7 @@ impl Edu {
         drop((bar, last_bar));
         drop(enabled);
         drop(slot);
-        for carrier in &attached {
+        for carrier in attached {
             Carrier::gone(carrier);
         }
     }

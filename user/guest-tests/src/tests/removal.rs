@@ -3,6 +3,7 @@
 //! The device goes while queues use it: by unbinding its driver, or out of the machine. Who sleeps is woken
 //! and told, nothing is freed under anyone, and when it is back all goes on.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,13 @@ use crate::harness::amount;
 use crate::tools::actor::wait_until;
 use crate::tools::carry::{by, each_of, name, pair, posted, set, transfer};
 use crate::tools::edu::{bind_all, unbind_all, Way};
+use crate::tools::memory::{Mapping, Page, PAGE_BYTES};
 use crate::tools::module::unload;
-use crate::tools::needs;
+use crate::tools::page_fault::Trap;
 use crate::tools::prelude::*;
 use crate::tools::signals::SigpipeWatch;
 use crate::tools::subject::observe;
+use crate::tools::{needs, raw};
 
 /// The table.
 pub const TESTS: &[Test] = &[
@@ -57,6 +60,10 @@ pub const TESTS: &[Test] = &[
     ours!(a_direct_queue_does_not_notice)
         .sets_transport()
         .needs(needs::edu_and_monitor),
+    says("Nobody can hold up the removal, nor what the other queues hear of it."),
+    ours!(a_queue_whose_lock_is_held_holds_up_nobody)
+        .sets_transport()
+        .needs(needs::edu_and_userfaultfd),
     says("As often as one likes, with data on its way."),
     device!(transfers_go_on_after_each_way_and_bottom_half)
         .sets_transport()
@@ -251,6 +258,29 @@ fn a_direct_queue_does_not_notice(q: &Queue) {
         writer.write_all(b"y");
         expect(&format!("{way:?}: read"), reader.read(9), Ok(b"y".to_vec()));
     });
+}
+
+/// A reader waits for a page of its buffer with the lock of its side, and a resize for that lock with the one of
+/// the opens.
+fn a_queue_whose_lock_is_held_holds_up_nobody(q: &Queue) {
+    let (reader, writer) = pair(q, by(Carrier::Doorbell, BottomHalf::Bh));
+    let (other_reader, _other_writer) = pair(&q.another(), by(Carrier::Doorbell, BottomHalf::Bh));
+    writer.write_all(b"x");
+    let memory = Mapping::of(&[Page::Open]);
+    let mut trap = Trap::set(&memory, 0);
+    let (end, span) = (reader.clone(), memory.all());
+    let stuck = Actor::start("reader", move || raw::read(end.as_fd(), span));
+    trap.wait_for_fault();
+    let resizer = Actor::start("resizer", move || writer.resize(1 << 17));
+    resizer.wait_stuck_in(Call::Ioctl);
+    let other = Actor::asleep_in(Call::Read, "other reader", move || other_reader.read(9));
+    Actor::start("unbinder", unbind_all).join();
+    expect("read of the other", other.join(), Err(Errno::ENODEV));
+    trap.release(&[0; PAGE_BYTES]);
+    expect("read", stuck.join(), Ok(1));
+    expect("resize", resizer.join(), Ok(1 << 17));
+    expect("read again", reader.read(9), Err(Errno::ENODEV));
+    bind_all();
 }
 
 fn transfers_go_on_after_each_way_and_bottom_half(q: &Queue) {

@@ -44,6 +44,12 @@ pub fn edu_and_two_processors() -> Result<(), String> {
     has_two.then_some(()).ok_or("one processor".into())
 }
 
+/// The device, and userfaultfd.
+pub fn edu_and_userfaultfd() -> Result<(), String> {
+    edu()?;
+    userfaultfd()
+}
+
 /// The device, and QEMU's monitor to unplug it.
 pub fn edu_and_monitor() -> Result<(), String> {
     edu()?;
