@@ -108,6 +108,12 @@ pub const DEFAULT_TICK_NS: u64 = 1_000_000;
 /// Longest [`Transport::tick_ns`]: a minute.
 pub const MAX_TICK_NS: u64 = 60_000_000_000;
 
+/// Shortest [`Transport::tick_ns`] of a timer that a caller without `CAP_SYS_RESOURCE` may ask for: 50 us.
+pub const UNPRIVILEGED_TICK_NS: u64 = 50_000;
+
+/// Least [`Transport::bytes_per_tick`] that such a caller may ask for, where it has a meaning.
+pub const UNPRIVILEGED_BYTES_PER_TICK: u32 = 64;
+
 /// [`Transport::bytes_per_tick`] that nobody changed.
 pub const DEFAULT_BYTES_PER_TICK: u32 = 4096;
 
@@ -371,7 +377,10 @@ pub const IOC_GET_TIMEOUTS: u32 = ioc(IOC_READ | IOC_WRITE, 7, size_of::<Timeout
 ///
 /// `EBUSY`: the queue is not empty. `EBADF`: the descriptor is open for reading only. `EINVAL`: size, no
 /// such transport, bottom half or flag, a tick above [`MAX_TICK_NS`], or a non-zero reserved field.
-/// `EOPNOTSUPP`: [`TRANSPORT_TIMER`] with [`BOTTOM_HALF_THREAD`]. `ENODEV`: there is no device for
+/// `EOPNOTSUPP`: [`TRANSPORT_TIMER`] with [`BOTTOM_HALF_THREAD`]. `EPERM`: without `CAP_SYS_RESOURCE`, because it
+/// could take a processor from everybody else: [`BOTTOM_HALF_HARD`] or [`BOTTOM_HALF_THREAD`], a timer's
+/// tick below [`UNPRIVILEGED_TICK_NS`], or a timer's or [`TRANSPORT_LIMITED`] doorbell's piece below
+/// [`UNPRIVILEGED_BYTES_PER_TICK`]; not what the queue has already. `ENODEV`: there is no device for
 /// [`TRANSPORT_DOORBELL`] or [`TRANSPORT_DMA`]. After an error the queue is as it was.
 pub const IOC_SET_TRANSPORT: u32 = ioc(IOC_WRITE, 8, size_of::<Transport>());
 

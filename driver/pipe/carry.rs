@@ -11,6 +11,7 @@ use crate::sys::clock;
 use crate::sys::fasync::Event;
 use crate::sys::request::Request;
 use crate::sys::ring::Arrived;
+use crate::sys::task;
 use crate::sys::trace::{self, Side};
 use crate::sys::wait::{Deadline, Sleep};
 use crate::transport::{Carrier, Kind, Settings};
@@ -66,6 +67,10 @@ impl Pipe {
         this.partners.while_fixed(|is_open| {
             if this.partners.is_gone() {
                 return Err(ENODEV);
+            }
+            let is_new = this.carriage.lock().settings != settings;
+            if is_new && !settings.is_harmless() && !task::may_exceed_limits() {
+                return Err(EPERM);
             }
             if is_open {
                 Self::change_carrier(this, settings)?;

@@ -106,6 +106,22 @@ impl Settings {
         })
     }
 
+    /// May anybody who may write ask for this? What interrupts for every few bytes, or works in or right
+    /// behind the interrupt, can take a processor from everybody else.
+    pub fn is_harmless(&self) -> bool {
+        let is_harmless_half = matches!(self.bottom_half, BottomHalf::Bh | BottomHalf::Work);
+        let is_harmless_piece = self.bytes_per_tick >= uapi::UNPRIVILEGED_BYTES_PER_TICK;
+        match self.kind {
+            Kind::Direct => true,
+            Kind::Timer => {
+                let is_harmless_tick = self.tick_ns >= uapi::UNPRIVILEGED_TICK_NS;
+                is_harmless_half && is_harmless_piece && is_harmless_tick
+            }
+            Kind::Doorbell => is_harmless_half && (is_harmless_piece || !self.is_limited),
+            Kind::Dma => is_harmless_half,
+        }
+    }
+
     /// The same for user space.
     pub fn to_uapi(self) -> uapi::Transport {
         uapi::Transport {

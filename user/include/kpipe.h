@@ -73,6 +73,10 @@
 #define KPIPE_MAX_TICK_NS 60000000000
 #define KPIPE_DEFAULT_BYTES_PER_TICK 4096
 
+/* The least of both without CAP_SYS_RESOURCE. */
+#define KPIPE_UNPRIVILEGED_TICK_NS 50000
+#define KPIPE_UNPRIVILEGED_BYTES_PER_TICK 64
+
 /* Stages of a request, and buckets of the histogram of each. */
 #define KPIPE_STAGES 6
 #define KPIPE_HISTOGRAM_BUCKETS 256
@@ -165,7 +169,10 @@ struct kpipe_stages {
 #define KPIPE_IOC_SET_TIMEOUTS _IOW(KPIPE_IOC_TYPE, 6, struct kpipe_timeouts)
 #define KPIPE_IOC_GET_TIMEOUTS _IOWR(KPIPE_IOC_TYPE, 7, struct kpipe_timeouts)
 
-/* Who carries the bytes of this queue. It must be empty to set it. */
+/*
+ * Who carries the bytes of this queue. It must be empty to set it. Without CAP_SYS_RESOURCE: no
+ * bottom half HARD or THREAD, and no timer or limited doorbell that interrupts more often than above.
+ */
 #define KPIPE_IOC_SET_TRANSPORT _IOW(KPIPE_IOC_TYPE, 8, struct kpipe_transport)
 #define KPIPE_IOC_GET_TRANSPORT _IOWR(KPIPE_IOC_TYPE, 9, struct kpipe_transport)
 

@@ -64,6 +64,11 @@ fn constants() -> Vec<(&'static str, u64)> {
         ),
         ("DEFAULT_TICK_NS", uapi::DEFAULT_TICK_NS),
         ("MAX_TICK_NS", uapi::MAX_TICK_NS),
+        ("UNPRIVILEGED_TICK_NS", uapi::UNPRIVILEGED_TICK_NS),
+        (
+            "UNPRIVILEGED_BYTES_PER_TICK",
+            uapi::UNPRIVILEGED_BYTES_PER_TICK.into(),
+        ),
         ("STAGES", uapi::STAGES as u64),
         ("HISTOGRAM_BUCKETS", uapi::HISTOGRAM_BUCKETS as u64),
         ("PIPE_BUF_BYTES", uapi::PIPE_BUF_BYTES as u64),

@@ -100,6 +100,12 @@ pub enum Error {
         /// The queue.
         queue: Queue,
     },
+    /// A transport that could take a processor from everybody else.
+    #[error("{queue}: only root (CAP_SYS_RESOURCE) may ask for the bottom halves hard and thread, for a tick below {} us, or for less than {} bytes per tick", uapi::UNPRIVILEGED_TICK_NS / 1000, uapi::UNPRIVILEGED_BYTES_PER_TICK)]
+    TransportNotPermitted {
+        /// The queue.
+        queue: Queue,
+    },
     /// The settings of a transport are out of bounds, or do not go together.
     #[error("{queue}: no such transport: a tick is at most {} s, and a timer has no thread as its bottom half", uapi::MAX_TICK_NS / 1_000_000_000)]
     NoSuchTransport {
@@ -181,6 +187,7 @@ impl Error {
         match errno {
             Errno::EBUSY => Self::NotEmpty { queue: is_of },
             Errno::ENODEV => Self::NoDevice { queue: is_of },
+            Errno::EPERM => Self::TransportNotPermitted { queue: is_of },
             Errno::EINVAL | Errno::EOPNOTSUPP => Self::NoSuchTransport { queue: is_of },
             errno => Self::of_call(queue, "transport", errno),
         }
@@ -272,6 +279,7 @@ mod tests {
         let of = |errno| Error::of_transport(&Queue::number(1), errno).to_string();
         assert!(of(Errno::EBUSY).contains("not empty"));
         assert!(of(Errno::ENODEV).contains("-device edu"));
+        assert!(of(Errno::EPERM).contains("below 50 us"));
         assert!(of(Errno::EOPNOTSUPP).contains("no thread"));
         assert!(of(Errno::EINVAL).contains("60 s"));
         assert!(of(Errno::ENOTTY).contains("not a kpipe queue"));

@@ -17,6 +17,7 @@ use crate::harness::amount;
 use crate::tools::carry::{by, each_of, fast, name, pair, posted, set, slow, transfer};
 use crate::tools::module::{load, traces, unload};
 use crate::tools::prelude::*;
+use crate::tools::process::{become_ordinary_user, Process};
 use crate::tools::subject::observe;
 use crate::tools::{edu, needs, raw};
 
@@ -41,6 +42,7 @@ pub const TESTS: &[Test] = &[
     ours!(a_bad_field_is_einval).sets_transport(),
     ours!(a_timer_has_no_thread).sets_transport(),
     ours!(a_read_only_end_may_not_set).sets_transport(),
+    ours!(an_ordinary_user_may_not_order_a_storm_of_interrupts).sets_transport(),
     ours!(queued_bytes_are_ebusy).sets_transport(),
     ours!(bytes_on_their_way_are_ebusy).sets_transport(),
     ours!(without_a_device_it_is_enodev)
@@ -276,6 +278,64 @@ fn queued_bytes_are_ebusy(q: &Queue) {
         expect("read", reader.read(1), Ok(b"y".to_vec()));
         set(&writer, to);
     }
+}
+
+fn an_ordinary_user_may_not_order_a_storm_of_interrupts(q: &Queue) {
+    use uapi::{UNPRIVILEGED_BYTES_PER_TICK as LEAST_BYTES, UNPRIVILEGED_TICK_NS as SHORTEST_NS};
+    let timer = Transport {
+        tick_ns: SHORTEST_NS,
+        bytes_per_tick: LEAST_BYTES,
+        ..by(Carrier::Timer, BottomHalf::Bh)
+    };
+    let limited = Transport {
+        flags: uapi::TRANSPORT_LIMITED,
+        bytes_per_tick: LEAST_BYTES,
+        ..by(Carrier::Doorbell, BottomHalf::Work)
+    };
+    let shorter = |transport| Transport {
+        tick_ns: SHORTEST_NS - 1,
+        ..transport
+    };
+    let smaller = |transport| Transport {
+        bytes_per_tick: LEAST_BYTES - 1,
+        ..transport
+    };
+    let (_reader, writer) = q.pair();
+    // A device that is not there is another matter.
+    let may_be = |answer| matches!(answer, Ok(()) | Err(Errno::ENODEV));
+    let start = |part: &dyn Fn()| {
+        Process::start("ordinary user", || {
+            become_ordinary_user();
+            part();
+        })
+        .wait_success();
+    };
+    start(&|| {
+        let halves = [BottomHalf::Hard, BottomHalf::Thread];
+        let carriers = [Carrier::Doorbell, Carrier::Dma];
+        let mut refused: Vec<_> = { halves.iter() }
+            .flat_map(|half| carriers.map(|carrier| by(carrier, *half)))
+            .collect();
+        refused.push(by(Carrier::Timer, BottomHalf::Hard));
+        refused.extend([shorter(timer), smaller(timer), smaller(limited)]);
+        for transport in refused {
+            expect_refused(&writer, transport, Errno::EPERM);
+        }
+        // Where it means nothing it harms nobody.
+        let unlimited = smaller(shorter(by(Carrier::Doorbell, BottomHalf::Bh)));
+        let direct = smaller(shorter(by(Carrier::Direct, BottomHalf::Hard)));
+        for transport in [timer, shorter(limited), unlimited, direct] {
+            let answer = writer.set_transport(transport);
+            assert!(may_be(answer), "{}: {answer:?}", name(&transport));
+        }
+    });
+    let roots = by(Carrier::Timer, BottomHalf::Hard);
+    set(&writer, roots);
+    start(&|| {
+        set(&writer, writer.transport());
+        set(&writer, timer);
+        expect_refused(&writer, roots, Errno::EPERM);
+    });
 }
 
 fn bytes_on_their_way_are_ebusy(q: &Queue) {
