@@ -7,8 +7,8 @@
 //! that it is over, and the bottom half shows the bytes to the reader and starts the next one:
 //!
 //! ```text
-//! write(2) -> Ring::publish -> Carrier::start -> Transport::start ~~> device
-//!                                                                       |
+//! write(2) -> Ring::publish -> Carrier::depart -> Transport::start ~~> device
+//!                                                                        |
 //! read(2) <- wake <- Pipe::arrived <- Carrier::bottom_half <- Carrier::interrupted
 //!                                     (hard | softirq | workqueue | thread)  (hard)
 //! ```
@@ -52,7 +52,8 @@ pub trait Transport: Send + Sync {
     /// runs for it. Process context, may sleep.
     fn detach(&self, carrier: &Arc<Carrier>);
 
-    /// Starts to carry `block`; an interrupt tells when it is over. Any context.
+    /// Starts to carry `block`, and calls [`Carrier::begins`] right before; an interrupt tells when it is over.
+    /// Nothing happens if the device is gone or `carrier` was detached. Any context.
     fn start(&self, carrier: &Arc<Carrier>, block: Block);
 
     /// First part of the bottom half after an interrupt. Any context.
@@ -165,21 +166,20 @@ impl Carrier {
     /// A write has been submitted while nothing was in flight: starts its transfer. Any context.
     pub fn depart(this: &Arc<Self>) {
         if let Some(block) = this.current() {
-            Self::start(this, block);
+            this.transport.start(this, block);
         }
     }
 
-    /// Starts the transfer of a block. Any context.
-    fn start(this: &Arc<Self>, block: Block) {
+    /// The transport begins to carry a block. Any context; by the transport, under its lock.
+    pub fn begins(&self, block: &Block) {
         let now_ns = clock::now_ns();
-        this.started_ns.store(now_ns, Relaxed);
-        this.stages.transfers.fetch_add(1, Relaxed);
-        this.stages
+        self.started_ns.store(now_ns, Relaxed);
+        self.stages.transfers.fetch_add(1, Relaxed);
+        self.stages
             .record(Stage::Queued, block.request.submitted_ns, now_ns);
-        this.number.store(block.request.number, Relaxed);
-        this.len_bytes.store(block.len_bytes, Relaxed);
-        trace::transfer(this.pipe.index(), block.request.number, block.len_bytes);
-        this.transport.start(this, block);
+        self.number.store(block.request.number, Relaxed);
+        self.len_bytes.store(block.len_bytes, Relaxed);
+        trace::transfer(self.pipe.index(), block.request.number, block.len_bytes);
     }
 
     /// The device says that it did what it was told. Hard interrupt.
@@ -225,7 +225,7 @@ impl Carrier {
                     this.pipe.arrived(&arrived, number, interrupted_ns);
                 }
                 if let Some(next) = arrived.next {
-                    Self::start(this, next);
+                    this.transport.start(this, next);
                 }
             }
         }

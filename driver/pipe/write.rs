@@ -169,9 +169,9 @@ impl Pipe {
                     } else {
                         Part::Later
                     };
-                    self.write.count(piece.done_bytes, part);
                     let ringful_bytes = side.capacity_bytes();
-                    match side.publish(number) {
+                    let count = || self.write.count(piece.done_bytes, part);
+                    match side.publish(number, count) {
                         Published::Arrived(mark) => {
                             self.tell_readers(mark, piece.done_bytes, number);
                         }

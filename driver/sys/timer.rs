@@ -64,13 +64,14 @@ impl<T: Expire> Timer<T> {
     }
 
     /// Calls [`Expire::expired`] of `target` after `delay_ns` nanoseconds, unless the timer is armed
-    /// already or was stopped. Any context.
-    pub fn arm(&self, target: Arc<T>, delay_ns: u64) {
+    /// already or was stopped. If it does, it calls `begins` right before, under its lock. Any context.
+    pub fn arm(&self, target: Arc<T>, delay_ns: u64, begins: impl FnOnce(&Arc<T>)) {
         let mut state = self.state.lock();
         if state.is_stopped || state.target.is_some() {
             drop(state);
             return;
         }
+        begins(&target);
         state.target = Some(target);
         // SAFETY: The timer is initialised. Under the lock, so that `stop` comes before or after.
         unsafe {

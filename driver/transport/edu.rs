@@ -331,7 +331,7 @@ impl Transport for Doorbell {
         self.edu.detach(carrier);
     }
 
-    fn start(&self, carrier: &Arc<Carrier>, _block: Block) {
+    fn start(&self, carrier: &Arc<Carrier>, block: Block) {
         let mut state = self.edu.state.lock();
         let state: &mut State = &mut state;
         // Under the lock, so that the device is there as long.
@@ -339,6 +339,7 @@ impl Transport for Doorbell {
         if carrier.is_detached() {
             return;
         }
+        carrier.begins(&block);
         // There is room: the carrier is attached, and carries one block at a time.
         let _ = state.ringing.push_within_capacity(carrier.clone());
         bar.write(RAISE, CAUSE_DOORBELL);
@@ -372,6 +373,7 @@ impl Transport for Dma {
         if carrier.is_detached() {
             return;
         }
+        carrier.begins(&block);
         state.engine.submit(bar, carrier, block);
     }
 

@@ -53,8 +53,9 @@ impl Transport for Timer {
         self.timer.stop();
     }
 
-    fn start(&self, carrier: &Arc<Carrier>, _block: Block) {
-        self.timer.arm(carrier.clone(), self.tick_ns);
+    fn start(&self, carrier: &Arc<Carrier>, block: Block) {
+        let begins = |carrier: &Arc<Carrier>| carrier.begins(&block);
+        self.timer.arm(carrier.clone(), self.tick_ns, begins);
     }
 
     fn finish(&self, _carrier: &Arc<Carrier>) -> Finished {

@@ -244,13 +244,22 @@ impl WriteGuard<'_> {
     }
 
     /// Shows the staged bytes to the reader, or sends them on their way to it, and unlocks. `number` is
-    /// that of the request (see `trace.rs`).
+    /// that of the request (see `trace.rs`). `count` is called right before, under the locks that this takes,
+    /// and not if the device is gone.
     #[inline(always)]
-    pub fn publish(mut self, number: u64) -> Published {
+    pub fn publish(mut self, number: u64, count: impl FnOnce()) -> Published {
         if self.shape != 0 {
             let side = &mut self.side;
-            return publish_shaped(self.ring, side, self.shape, self.staged_bytes, number);
+            return publish_shaped(
+                self.ring,
+                side,
+                self.shape,
+                self.staged_bytes,
+                number,
+                count,
+            );
         }
+        count();
         self.ring.arrive(self.staged_bytes)
     }
 }
@@ -265,12 +274,14 @@ fn publish_shaped(
     shape: u8,
     staged_bytes: usize,
     number: u64,
+    count: impl FnOnce(),
 ) -> Published {
     if staged_bytes == 0 {
         return Published::Arrived(Mark(ring.written.load(Relaxed)));
     }
     let records = u32::from(shape & FRAMED != 0);
     let published = if shape & CARRIED == 0 {
+        count();
         ring.arrive(staged_bytes)
     } else {
         let end = ring::advance(ring.written.load(Relaxed), staged_bytes);
@@ -283,6 +294,7 @@ fn publish_shaped(
         });
         match submitted {
             Ok(block) => {
+                count();
                 // Released, and under the lock of those who will read the bytes.
                 ring.written.store(end, Release);
                 match block {

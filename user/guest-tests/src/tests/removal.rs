@@ -54,6 +54,9 @@ pub const TESTS: &[Test] = &[
     ours!(later_calls_are_enodev)
         .sets_transport()
         .needs(needs::edu_and_monitor),
+    ours!(a_write_that_is_refused_is_not_counted)
+        .sets_transport()
+        .needs(needs::edu),
     device!(a_device_that_comes_back_serves_after_the_last_close)
         .sets_transport()
         .needs(needs::edu_and_monitor),
@@ -228,6 +231,22 @@ fn later_calls_are_enodev(q: &Queue) {
         expect(&what, writer.write(b"x"), Err(Errno::ENODEV));
         expect(&format!("{what}: SIGPIPE"), sigpipe.has_come(), false);
     });
+}
+
+fn a_write_that_is_refused_is_not_counted(q: &Queue) {
+    let (reader, writer) = pair(q, by(Carrier::Doorbell, BottomHalf::Bh));
+    writer.write_all(b"x");
+    expect("read", reader.read(9), Ok(b"x".to_vec()));
+    unbind_all();
+    expect("read", reader.read(9), Err(Errno::ENODEV));
+    let work = || (writer.info().write, writer.interrupts_and_transfers());
+    let before = work();
+    for len in [1, 10_000] {
+        let refused = writer.write(&pattern(len));
+        expect("write", refused, Err(Errno::ENODEV));
+    }
+    expect("counters", work(), before);
+    bind_all();
 }
 
 fn a_device_that_comes_back_serves_after_the_last_close(q: &Queue) {
