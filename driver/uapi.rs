@@ -94,7 +94,8 @@ pub const BOTTOM_HALF_WORK: u32 = 2;
 pub const BOTTOM_HALF_THREAD: u32 = 3;
 
 /// A flag ([`Transport::flags`]): a write returns when its bytes are on their way. Without it, a write
-/// returns when they have arrived. [`IOC_DRAIN`] waits for them.
+/// returns when they have arrived, unless io_uring(7) submits it, which must not sleep. [`IOC_DRAIN`] waits
+/// for them.
 pub const TRANSPORT_POSTED: u32 = 1;
 
 /// A flag ([`Transport::flags`]): an interrupt of the doorbell carries at most

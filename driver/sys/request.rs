@@ -80,9 +80,12 @@ impl Request<'_> {
     }
 
     /// Is it for this call to wait until its bytes have arrived, on a queue where writes do so? A splice(2) waits
-    /// after it.
+    /// after it. What io_uring(7) submits must not sleep, because it would with the lock of its ring.
     pub fn awaits_arrival(&self) -> bool {
-        !self.is_under_pipe_lock()
+        // SAFETY: The kiocb is valid and belongs to this call.
+        let is_asynchronous = unsafe { (*self.kiocb).ki_complete.is_some() };
+        let must_not_sleep = is_asynchronous && self.iocb_flags() & IOCB_NOWAIT != 0;
+        !must_not_sleep && !self.is_under_pipe_lock()
     }
 
     /// Does the caller hold the lock of a pipe, which others wait for (`splice.rs`)?

@@ -2,9 +2,13 @@
 
 //! io_uring(7) on a queue: it must neither block the caller nor need a worker thread.
 
+use std::time::Duration;
+
+use kpipe_abi::uapi::Transport;
 use nix::poll::PollFlags;
 
 use crate::tools::actor::wait_until;
+use crate::tools::carry::{pair, slow};
 use crate::tools::memory::{Mapping, Page};
 use crate::tools::needs;
 use crate::tools::prelude::*;
@@ -43,8 +47,31 @@ pub const TESTS: &[Test] = &[
     each!(a_waiting_write_needs_no_worker)
         .and_socket()
         .needs(needs::io_uring),
+    ours!(a_write_does_not_wait_for_its_arrival)
+        .sets_transport()
+        .needs(needs::io_uring),
     each!(eof_and_a_broken_pipe_complete_at_once).needs(needs::io_uring),
 ];
+
+fn a_write_does_not_wait_for_its_arrival(q: &Queue) {
+    // Nobody waits for this tick.
+    let never = Transport {
+        flags: 0,
+        ..slow(Duration::from_secs(60))
+    };
+    let (reader, writer) = pair(q, never);
+    let memory = Mapping::of(&[Page::Open]);
+    memory.store(0, b"abc");
+    let mut ring = Ring::new();
+    let part = Actor::start("submitter", move || {
+        ring.write(&writer, memory.span(0, 3), 0);
+        (ring.result(), writer)
+    });
+    let (result, _writer) = part.join();
+    expect("result", result, Ok(3));
+    expect("workers", has_workers(), false);
+    expect("queued", reader.queued(), 0);
+}
 
 fn poll_completes_when_there_is_data(q: &Queue) {
     let (reader, writer) = q.pair();
