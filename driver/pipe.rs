@@ -323,7 +323,8 @@ impl Pipe {
                 uapi::MODE_STREAM
             },
             capacity_bytes: self.capacity_bytes() as u64,
-            queued_bytes: self.queued_bytes() as u64,
+            // Whoever asks must not wait for a reader that waits for a page.
+            queued_bytes: self.ring.data_bytes_at_once() as u64,
             read: self.read.counters(&self.readable),
             write: self.write.counters(&self.writable),
         }

@@ -247,16 +247,40 @@ impl Ring {
 
     /// Bytes of data in the ring, without headers. May sleep.
     pub fn data_bytes(&self) -> usize {
+        if let Some(queued_bytes) = self.stream_bytes() {
+            return queued_bytes;
+        }
+        let read = self.read_lock.lock();
+        let write = self.write_lock.lock();
+        self.record_bytes(&read, &write)
+    }
+
+    /// The same without waiting for a lock: with the headers, if somebody copies into or out of a ring of records.
+    pub fn data_bytes_at_once(&self) -> usize {
+        if let Some(queued_bytes) = self.stream_bytes() {
+            return queued_bytes;
+        }
+        match (self.read_lock.try_lock(), self.write_lock.try_lock()) {
+            (Some(read), Some(write)) => self.record_bytes(&read, &write),
+            _ => self.fill().queued_bytes,
+        }
+    }
+
+    /// Bytes in the ring. `None`: it is one of records.
+    fn stream_bytes(&self) -> Option<usize> {
         // A ring that was of records meanwhile is one still, or its tail has moved: see `free`.
         while self.shape.load(Acquire) & FRAMED == 0 {
             let tail = self.tail.load(Acquire);
             let queued_bytes = self.fill().queued_bytes;
             if self.shape.load(Acquire) & FRAMED == 0 && self.tail.load(Acquire) == tail {
-                return queued_bytes;
+                return Some(queued_bytes);
             }
         }
-        let read = self.read_lock.lock();
-        let write = self.write_lock.lock();
+        None
+    }
+
+    /// Bytes of data in a ring of records, both sides of which are locked.
+    fn record_bytes(&self, read: &ReadSide, write: &WriteSide) -> usize {
         let flight = self.flight_lock.lock();
         let queued_bytes = ring::queued_bytes(self.head.load(Relaxed), self.tail.load(Relaxed));
         let records = if self.is_carried() {

@@ -36,6 +36,7 @@ pub const TESTS: &[Test] = &[
     says("No lock of one side is held up by the other's copy."),
     ours!(a_reader_goes_on_while_a_writer_stands_in_a_page_fault).needs(needs::userfaultfd),
     ours!(a_writer_goes_on_while_a_reader_stands_in_a_page_fault).needs(needs::userfaultfd),
+    ours!(who_asks_does_not_wait_for_a_reader_in_a_page_fault).needs(needs::userfaultfd),
     ours!(a_write_in_a_page_fault_is_not_seen_before_it_is_whole).needs(needs::userfaultfd),
     says("A short read is no error, and the end of file is 0."),
     each!(short_reads_add_up).and_socket(),
@@ -164,6 +165,21 @@ fn a_writer_goes_on_while_a_reader_stands_in_a_page_fault(q: &Queue) {
     let mut all = memory.load(0, taken);
     all.extend(reader.read_all(data.len() + 17 - taken));
     expect_bytes("data", &all, &[&data, &b"written meanwhile"[..]].concat());
+}
+
+fn who_asks_does_not_wait_for_a_reader_in_a_page_fault(q: &Queue) {
+    let (reader, writer) = q.pair();
+    writer.set_flags(OFlag::O_DIRECT).expect("packets");
+    writer.write_all(b"packet");
+    let memory = Mapping::of(&[Page::Open]);
+    let mut trap = Trap::set(&memory, 0);
+    let (end, span) = (reader.clone(), memory.all());
+    let stuck = Actor::start("reader", move || raw::read(end.as_fd(), span));
+    trap.wait_for_fault();
+    let asker = Actor::start("asker", move || writer.info());
+    assert!(asker.join().queued_bytes >= 6, "the packet is there");
+    trap.release(&[0; PAGE_BYTES]);
+    expect("read", stuck.join(), Ok(6));
 }
 
 fn a_write_in_a_page_fault_is_not_seen_before_it_is_whole(q: &Queue) {
