@@ -225,6 +225,10 @@ impl Pipe {
             }
             self.readable.register(table);
         }
+        if access == Access::Observe {
+            // Only to hear that the device is gone.
+            self.readable.register(table);
+        }
         if access.writes() {
             self.writable.register(table);
         }

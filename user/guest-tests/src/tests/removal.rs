@@ -38,6 +38,9 @@ pub const TESTS: &[Test] = &[
     ours!(a_poller_that_sleeps_sees_a_hangup_and_an_error)
         .sets_transport()
         .needs(needs::edu_and_monitor),
+    ours!(an_observer_that_polls_hears_of_it)
+        .sets_transport()
+        .needs(needs::edu),
     device!(an_opener_that_sleeps_gets_enodev)
         .sets_transport()
         .needs(needs::edu_and_monitor),
@@ -136,6 +139,17 @@ fn a_poller_that_sleeps_sees_a_hangup_and_an_error(q: &Queue) {
         let seen = part.join();
         assert!(seen.contains(wanted), "{way:?}: poll: {seen:?}");
     });
+}
+
+fn an_observer_that_polls_hears_of_it(q: &Queue) {
+    let (_reader, _writer) = pair(q, by(Carrier::Doorbell, BottomHalf::Bh));
+    let observer = observe(q.path()).expect("open for ioctl only");
+    let part = Actor::asleep_in(Call::Poll, "observer", move || {
+        observer.wait_for(PollFlags::empty())
+    });
+    unbind_all();
+    expect("poll", part.join(), PollFlags::POLLHUP | PollFlags::POLLERR);
+    bind_all();
 }
 
 fn an_opener_that_sleeps_gets_enodev(q: &Queue) {
