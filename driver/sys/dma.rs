@@ -13,7 +13,7 @@ use kernel::prelude::*;
 
 /// A buffer that driver and device see alike, without flushing caches.
 ///
-/// Drop it only when the device cannot get at it any more: bus mastering is off, or the device idle.
+/// One that is dropped while it is lent is not freed: the device may still write to it.
 ///
 /// # Invariants
 ///
@@ -71,7 +71,10 @@ impl Coherent {
         self.address
     }
 
-    /// The device says that it is done with the bytes, or will never begin.
+    /// The device says that it is done with the bytes, or cannot get at them any more: bus mastering is off.
+    ///
+    /// Whoever calls this too early lets the device write to memory that is somebody else's: only the driver of the
+    /// device can know.
     pub fn take_back(&mut self) {
         // INVARIANT: What the caller says.
         self.is_lent = false;
@@ -80,7 +83,10 @@ impl Coherent {
 
 impl Drop for Coherent {
     fn drop(&mut self) {
-        // SAFETY: Allocated by `new` with the same values, freed once.
+        if self.is_lent {
+            return;
+        }
+        // SAFETY: Allocated by `new` with the same values, freed once. The device does not use it.
         unsafe {
             bindings::dma_free_attrs(
                 self.device.as_device(),

@@ -59,7 +59,9 @@ unsafe impl<T> Send for Pairs<T> {}
 unsafe impl<T> Sync for Pairs<T> {}
 
 impl<T: Anonymous> Pairs<T> {
-    /// The result must live until the module is unloaded: files point to it.
+    /// The result must live until the module is unloaded, or no pair may ever have been made with it: files
+    /// point to it, and keep the module, but not this. So it belongs into what the module's own value owns
+    /// (`file.rs` has it in the device, which is unregistered at rmmod).
     pub fn new(module: &'static ThisModule) -> Result<Self> {
         let ops = PairOps {
             fops: bindings::file_operations {

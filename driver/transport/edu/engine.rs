@@ -148,10 +148,15 @@ impl Engine {
         }
     }
 
-    /// The device is gone: what remains of the engine, to be dropped without a lock.
+    /// The device is gone, and gets at no memory any more: what remains of the engine, to be dropped without a
+    /// lock.
     pub fn end(&mut self) -> (Option<Coherent>, KVVec<Transfer>, impl Sized) {
+        let mut buffer = self.buffer.take();
+        if let Some(buffer) = &mut buffer {
+            buffer.take_back();
+        }
         (
-            self.buffer.take(),
+            buffer,
             core::mem::replace(&mut self.waiting, KVVec::new()),
             core::mem::replace(&mut self.state, State::Idle),
         )
