@@ -3,16 +3,15 @@
 //! Between writing and reading a [`Pipe`] that is not direct: its [`Carrier`], arrivals, waiting for them, and
 //! the end of a device.
 
-use super::Pipe;
+use super::{Pipe, DATA};
 use crate::model::ends::poll;
 use crate::stages::{Stage, Stages};
 use crate::sys::atomic::Relaxed;
 use crate::sys::clock;
 use crate::sys::fasync::Event;
-use crate::sys::request::Request;
-use crate::sys::ring::Arrived;
+use crate::sys::ring::{Arrived, Mark};
 use crate::sys::task;
-use crate::sys::trace::{self, Side};
+use crate::sys::trace::{self, Side, UNNUMBERED};
 use crate::sys::wait::{Deadline, Sleep};
 use crate::transport::{Carrier, Kind, Settings};
 use crate::uapi;
@@ -165,14 +164,20 @@ impl Pipe {
     /// Bytes have arrived: wakes who waits for them. Called by the bottom half, any
     /// context.
     pub fn arrived(&self, arrived: &Arrived, number: u64, interrupted_ns: i64) {
-        if self.readable.has_sleepers() {
+        // As `tell_readers` does for a writer.
+        if self.is_news(arrived.start) {
+            // Before the reader runs. It takes the time away, or nobody sleeps who would.
+            let now_ns = clock::now_ns();
             self.interrupted_ns.store(interrupted_ns, Relaxed);
-            self.woken_ns.store(clock::now_ns(), Relaxed);
+            self.woken_ns.store(now_ns, Relaxed);
+            trace::wake(Side::Read, self.index, number, arrived.len_bytes);
+            if !self.readable.wake_one_elsewhere(DATA) {
+                let _ = (self.woken_ns).compare_exchange(now_ns, 0, Relaxed, Relaxed);
+            }
         }
-        self.tell_readers(arrived.start, arrived.len_bytes, number);
         // The last writer left while these were in flight, so its close told nobody of the end of file: it
         // comes now, for every reader and for those who poll for nothing but a hangup. (The barrier
-        // between `head` and the writers is in `tell_readers`.)
+        // between `head` and the writers is in `is_news`.)
         if self.partners.writers() == 0 && !self.ring.is_in_flight() {
             self.readable.wake_all();
         }
@@ -201,18 +206,18 @@ impl Pipe {
         }
     }
 
-    /// The end of a write to a carried queue, also of one that failed: waits until its bytes have arrived, if
-    /// it is for this call to do so.
+    /// The end of a write to a carried queue, also of one that failed: waits until its bytes, which end at
+    /// `own_end`, have arrived. `None`: there are none, or it is not for this call to wait.
     #[cold]
     pub(super) fn await_own(
         &self,
-        request: Request<'_>,
+        own_end: Option<Mark>,
         written: Result<usize>,
         deadline: &mut Deadline,
         number: u64,
     ) -> Result<usize> {
-        let result = match written {
-            Ok(_) if request.awaits_arrival() => self.await_written(deadline, number).and(written),
+        let result = match (written, own_end) {
+            (Ok(_), Some(end)) => self.await_written(end, deadline, number).and(written),
             _ => written,
         };
         if written.is_err() {
@@ -225,16 +230,17 @@ impl Pipe {
 
     /// The end of a splice(2) into the queue, whose writes have not waited.
     pub fn await_spliced(&self, timeout_ns: u64) -> Result {
-        self.await_written(&mut Deadline::after(timeout_ns), 0)
+        let mut deadline = Deadline::after(timeout_ns);
+        self.await_written(self.ring.written(), &mut deadline, UNNUMBERED)
     }
 
-    /// Unless the queue is posted, waits until what the caller has written has arrived.
+    /// Unless the queue is posted, waits until what the caller has written, up to `end`, has arrived.
     ///
     /// It is on its way whatever happens to the caller, so a signal or the end of its time only
     /// ends the wait. `ENODEV`: the device is gone, and with it some of the bytes.
-    fn await_written(&self, deadline: &mut Deadline, number: u64) -> Result {
+    fn await_written(&self, end: Mark, deadline: &mut Deadline, number: u64) -> Result {
         let is_posted = self.is_posted.load(Relaxed);
-        if !is_posted && self.await_arrival(deadline, number) == Err(ENODEV) {
+        if !is_posted && self.await_arrival(end, deadline, number) == Err(ENODEV) {
             return Err(ENODEV);
         }
         Ok(())
@@ -242,22 +248,27 @@ impl Pipe {
 
     /// See [`uapi::IOC_DRAIN`].
     pub fn drain(&self) -> Result {
-        self.await_arrival(&mut { Deadline::NEVER }, 0)
+        self.await_arrival(self.ring.written(), &mut { Deadline::NEVER }, UNNUMBERED)
     }
 
-    /// Waits until all that has been written by now has arrived.
+    /// Waits until everything before `end` has arrived.
     ///
     /// Not inlined: the tests know its sleepers by this name.
     #[inline(never)]
-    fn await_arrival(&self, deadline: &mut Deadline, number: u64) -> Result {
-        let end = self.ring.written();
+    fn await_arrival(&self, end: Mark, deadline: &mut Deadline, number: u64) -> Result {
         while !self.ring.is_settled(end) {
             if self.partners.is_gone() {
                 return Err(ENODEV);
             }
             let is_over = || self.ring.is_settled(end) || self.partners.is_gone();
-            let tell = trace::sleep(Side::Write, self.index, number, 0);
-            match self.arrival.sleep_and_tell(deadline, is_over, tell) {
+            let sleep = match number {
+                UNNUMBERED => self.arrival.sleep(deadline, is_over),
+                _ => {
+                    let tell = trace::sleep(Side::Write, self.index, number, 0);
+                    self.arrival.sleep_and_tell(deadline, is_over, tell)
+                }
+            };
+            match sleep {
                 Sleep::Interrupted => return Err(deadline.interrupted()),
                 Sleep::TimedOut => return Err(EAGAIN),
                 Sleep::Woken | Sleep::NotNeeded => {}

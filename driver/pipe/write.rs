@@ -58,13 +58,16 @@ impl Pipe {
         from: &mut IovIterSource<'_>,
         number: u64,
     ) -> Result<usize> {
+        let mut own_end = None;
         let result = if self.is_packet(&request) {
-            self.put_packets(request, &mut deadline, from, number)
+            self.put_packets(request, &mut deadline, from, number, &mut own_end)
         } else {
-            self.put_or_wait::<false>(request, &mut deadline, from, number)
+            self.put_or_wait::<false>(request, &mut deadline, from, number, &mut own_end)
         };
         if self.ring.is_carried() {
-            return self.await_own(request, result, &mut deadline, number);
+            // Not the place itself, which would then never be in registers.
+            let own_end = own_end.filter(|_| request.awaits_arrival());
+            return self.await_own(own_end, result, &mut deadline, number);
         }
         self.data_listeners.notify(Event::Data);
         trace::leave(Side::Write, self.index, number, result);
@@ -83,11 +86,12 @@ impl Pipe {
         deadline: &mut Deadline,
         from: &mut IovIterSource<'_>,
         number: u64,
+        own_end: &mut Option<Mark>,
     ) -> Result<usize> {
         if !self.ring.is_framed() {
             self.begin_packets()?;
         }
-        self.put_or_wait::<true>(request, deadline, from, number)
+        self.put_or_wait::<true>(request, deadline, from, number, own_end)
     }
 
     /// Prepares the ring for packets. A page would be too small: a packet of `PIPE_BUF` bytes and its
@@ -107,6 +111,7 @@ impl Pipe {
         Ok(())
     }
 
+    /// `own_end` becomes the place up to which the last bytes travel, if some do.
     #[inline(always)] // The way of every byte, and nothing of packets in it without them.
     fn put_or_wait<const IS_PACKET: bool>(
         &self,
@@ -114,6 +119,7 @@ impl Pipe {
         deadline: &mut Deadline,
         from: &mut IovIterSource<'_>,
         number: u64,
+        own_end: &mut Option<Mark>,
     ) -> Result<usize> {
         let kind = if IS_PACKET {
             Kind::Packet
@@ -175,8 +181,11 @@ impl Pipe {
                         Published::Arrived(mark) => {
                             self.tell_readers(mark, piece.done_bytes, number);
                         }
-                        Published::Departs => self.depart(),
-                        Published::Waits => {}
+                        Published::Departs(end) => {
+                            *own_end = Some(end);
+                            self.depart();
+                        }
+                        Published::Waits(end) => *own_end = Some(end),
                         Published::Gone => break Err(ENODEV),
                     }
                     done_bytes += piece.done_bytes;
@@ -226,13 +235,16 @@ impl Pipe {
     /// Only if the bytes before them are gone: else somebody has been woken for those, and will pass
     /// the wakeup on. Who sleeps has seen an empty queue, so the first write after that wakes. Edge-
     /// triggered pollers, though, want to hear of every write (`poll_usage` in `fs/pipe.c`).
-    pub(super) fn tell_readers(&self, mark: Mark, len_bytes: usize, number: u64) {
-        if self.readable.has_sleepers()
-            && (self.ring.is_drained(mark) || self.is_polled.load(Relaxed))
-        {
+    fn tell_readers(&self, mark: Mark, len_bytes: usize, number: u64) {
+        if self.is_news(mark) {
             trace::wake(Side::Read, self.index, number, len_bytes);
             self.readable.wake_one(DATA);
         }
+    }
+
+    /// Is somebody to be woken for bytes from `mark` on? See [`tell_readers`](Self::tell_readers).
+    pub(super) fn is_news(&self, mark: Mark) -> bool {
+        self.readable.has_sleepers() && (self.ring.is_drained(mark) || self.is_polled.load(Relaxed))
     }
 
     /// Waits until a write need not wait. Returns how many bytes it may have: at least one, also

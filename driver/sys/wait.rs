@@ -214,6 +214,21 @@ impl WaitQueue {
         };
     }
 
+    /// [`wake_one`](Self::wake_one) by what was brought about by an interrupt: whoever runs here is going on. Returns
+    /// whether a sleeper was woken, and not pollers only.
+    pub fn wake_one_elsewhere(&self, events: u32) -> bool {
+        // SAFETY: The head is initialised. The key is a number, see `poll_to_key()`.
+        let woken = unsafe {
+            bindings::__wake_up(
+                self.head.get(),
+                TASK_INTERRUPTIBLE as c_uint,
+                1,
+                events as usize as *mut c_void,
+            )
+        };
+        woken != 0
+    }
+
     /// Wakes every sleeper and every poller, whatever they wait for.
     pub fn wake_all(&self) {
         // SAFETY: The head is initialised. 0 means no limit; a null key matches everybody.

@@ -298,8 +298,8 @@ fn publish_shaped(
                 // Released, and under the lock of those who will read the bytes.
                 ring.written.store(end, Release);
                 match block {
-                    Some(_) => Published::Departs,
-                    None => Published::Waits,
+                    Some(_) => Published::Departs(Mark(end)),
+                    None => Published::Waits(Mark(end)),
                 }
             }
             Err(Gone) => return Published::Gone,
@@ -328,10 +328,11 @@ impl Ring {
 pub enum Published {
     /// They can be read, from this place on.
     Arrived(Mark),
-    /// They are in flight, and the caller starts the transfer: [`FlightGuard::current`](super::FlightGuard).
-    Departs,
-    /// They are in flight, behind a transfer in progress.
-    Waits,
+    /// They are in flight, up to this place, and the caller starts the transfer:
+    /// [`FlightGuard::current`](super::FlightGuard).
+    Departs(Mark),
+    /// They are in flight, up to this place, behind a transfer in progress.
+    Waits(Mark),
     /// The device is gone, and they with it.
     Gone,
 }
