@@ -373,8 +373,8 @@ pub const IOC_SET_TIMEOUTS: u32 = ioc(IOC_WRITE, 6, size_of::<Timeouts>());
 pub const IOC_GET_TIMEOUTS: u32 = ioc(IOC_READ | IOC_WRITE, 7, size_of::<Timeouts>());
 
 /// `_IOW(IOC_TYPE, 8, struct kpipe_transport)`: who carries the bytes of this queue from now on, until
-/// its next change or the end of the module. A write that waits for room or for its bytes counts as a
-/// full queue.
+/// its next change or the end of the module. A write that waits for its bytes to arrive is in no
+/// counter of sleeps.
 ///
 /// `EBUSY`: the queue is not empty. `EBADF`: the descriptor is open for reading only. `EINVAL`: size, no
 /// such transport, bottom half or flag, a tick above [`MAX_TICK_NS`], or a non-zero reserved field.
