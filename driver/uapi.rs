@@ -147,7 +147,8 @@ pub struct Info {
     pub mode: u32,
     /// Bytes that fit into the queue.
     pub capacity_bytes: u64,
-    /// Bytes in the queue now: what `FIONREAD` gives.
+    /// Bytes in the queue now: what `FIONREAD` gives. In a queue of packets with their headers while somebody copies:
+    /// who asks does not wait for that.
     pub queued_bytes: u64,
     /// The work of the read end.
     pub read: Counters,
