@@ -28,6 +28,10 @@ pub use scale::{amount, patience, slow_down};
 pub(crate) use table::{device, each, named, ours, plain, private, table_line, unnamed};
 pub use table::{says, section, Kind, Test};
 
+/// Deadlines are this many times as long as a test takes at most on a quiet machine: there are slower ones, and
+/// a test that hangs does so for ever.
+const SLOW_MACHINE: u32 = 3;
+
 /// What came of one test on one subject.
 enum Verdict {
     Passed,
@@ -91,8 +95,8 @@ fn watch(case: Case, problems: &mut Vec<String>) -> Result<String, String> {
     let mut log = KernelLog::from_now().inspect_err(|e| problems.push(e.clone()))?;
 
     let process = TestProcess::start(move || run(case));
-    let output =
-        process.and_then(|process| process.wait(scale::patience(case.test.deadline), problems));
+    let deadline = scale::patience(case.test.deadline) * SLOW_MACHINE;
+    let output = process.and_then(|process| process.wait(deadline, problems));
     let output = output.inspect_err(|e| problems.push(e.clone()));
 
     before.restore(problems);

@@ -16,7 +16,7 @@ use crate::harness::patience;
 
 /// How long a test waits for one step of an actor; shorter than the deadline of the test, so that
 /// the message names the step.
-const STEP: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_secs(30);
 
 /// How often a wait looks. Each look costs system calls that the one waited for could use.
 const LOOK_EVERY: Duration = Duration::from_micros(300);
