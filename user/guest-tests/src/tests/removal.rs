@@ -92,9 +92,10 @@ fn some_of(carriers: &[Carrier]) -> Vec<Transport> {
     all
 }
 
-/// Runs the test for each way in which the devices can go, and gives them back after it.
+/// Runs the test for each way in which the devices can go, and gives them back after it. On a kernel where pulling
+/// them out takes most of a minute only for the first one; `transfers_go_on_after_each_way_...` has both there too.
 fn each_way(test: impl Fn(Way)) {
-    for way in Way::ALL {
+    for way in Way::ALL.into_iter().take(amount(Way::ALL.len())) {
         test(way);
         way.give_all_back();
     }
