@@ -367,8 +367,7 @@ fn load(q: &Queue, flags: OFlag, is_over: &Arc<AtomicBool>, moved: &Arc<AtomicU6
 
 fn a_thousand_unbinds_under_load_harm_nothing(q: &Queue) {
     let transports = each_of(&[Carrier::Doorbell]);
-    // Each takes both devices away: a thousand in all.
-    let rounds = amount(500);
+    let rounds = amount(1000);
     for (n, transport) in transports.iter().enumerate() {
         let transport = if n % 2 == 0 {
             *transport
