@@ -46,11 +46,14 @@ fn factor() -> u32 {
 }
 
 fn of_the_kernel() -> u32 {
-    // A kernel with CONFIG_LOCKDEP shows its graph here (kernel/locking/lockdep_proc.c).
-    let is_debug = Path::new("/proc/lockdep").exists();
-    if is_debug {
+    if is_debug_kernel() {
         DEBUG_KERNEL
     } else {
         1
     }
+}
+
+/// Does this kernel have lockdep, and so most likely KASAN too? It shows its graph here (kernel/locking/lockdep_proc.c).
+pub fn is_debug_kernel() -> bool {
+    Path::new("/proc/lockdep").exists()
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::actor::wait_until;
 use super::monitor::Monitor;
+use crate::harness::is_debug_kernel;
 
 /// How many `qemu/machine.args` has.
 const DEVICES: usize = 2;
@@ -86,6 +87,23 @@ pub fn bound() -> Vec<String> {
 #[track_caller]
 pub fn unbind(slot: &str) {
     fs::write(driver().join("unbind"), slot).unwrap_or_else(|e| panic!("unbind {slot}: {e}"));
+    keep_enabled(slot);
+}
+
+/// On a debug kernel: leaves the device enabled, so that the driver finds it so from now on, and the core of PCI
+/// only counts (`enable_cnt`). Otherwise it looks up the interrupt line whenever the driver comes or goes, and to
+/// interpret ACPI's table of them takes ten seconds there. What the driver itself does is the same.
+fn keep_enabled(slot: &str) {
+    let count = PathBuf::from("/sys/bus/pci/devices").join(slot).join("enable");
+    let is_disabled = fs::read_to_string(&count).is_ok_and(|text| text.trim_end() == "0");
+    if is_disabled && is_debug_kernel() {
+        fs::write(&count, "1").unwrap_or_else(|e| panic!("enable {slot}: {e}"));
+    }
+}
+
+/// [`keep_enabled`] for all, when the module has gone.
+pub fn keep_all_enabled() {
+    slots().iter().for_each(|slot| keep_enabled(slot));
 }
 
 /// Gives the device to the driver.

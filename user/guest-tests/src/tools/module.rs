@@ -11,7 +11,7 @@ use kpipe_abi::uapi;
 use nix::errno::Errno;
 use nix::kmod::{delete_module, finit_module, DeleteModuleFlags, ModuleInitFlags};
 
-use super::{subject, transport};
+use super::{edu, subject, transport};
 
 /// Environment variable with the path of the module.
 const VARIABLE: &str = "KPIPE_MODULE";
@@ -96,7 +96,9 @@ pub fn load(parameters: &str) -> nix::Result<()> {
 
 /// delete_module(2), as rmmod(8) calls it.
 pub fn unload() -> nix::Result<()> {
-    delete_module(NAME, DeleteModuleFlags::O_NONBLOCK)
+    delete_module(NAME, DeleteModuleFlags::O_NONBLOCK)?;
+    edu::keep_all_enabled();
+    Ok(())
 }
 
 /// Everything that the module puts into the system, as it is there now. Empty: it left nothing.
