@@ -42,7 +42,7 @@ use run::{Difference, Pair};
 use side::Order;
 use subjects::Kind;
 
-use crate::harness::{amount, plain, Test};
+use crate::harness::{amount_of_heavy, plain, Test};
 use crate::tools::schedule;
 use crate::tools::subject::{device_path, observe, scratch_path};
 
@@ -128,7 +128,7 @@ fn random_sequences_on_all_processors_end_as_on_a_fifo() {
 
 fn expect_no_difference(subjects: Kind, sequences: usize, order: Order) {
     let options = Options {
-        sequences: amount(sequences) as u64,
+        sequences: amount_of_heavy(sequences) as u64,
         order,
         subjects,
         ..Options::default()

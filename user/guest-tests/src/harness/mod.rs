@@ -24,7 +24,7 @@ use kernel_log::KernelLog;
 use process::TestProcess;
 use table::{Body, Case};
 
-pub use scale::{amount, is_debug_kernel, patience, slow_down};
+pub use scale::{amount, amount_of_heavy, is_debug_kernel, patience, slow_down};
 pub(crate) use table::{device, each, named, ours, plain, private, table_line, unnamed};
 pub use table::{says, section, Kind, Test};
 

@@ -34,6 +34,12 @@ pub fn amount(on_a_fast_kernel: usize) -> usize {
     (on_a_fast_kernel / factor() as usize).max(1)
 }
 
+/// [`amount`] of what takes a debug kernel most of a second each: a device that comes and goes, a sequence by several
+/// processes. A third there.
+pub fn amount_of_heavy(on_a_fast_kernel: usize) -> usize {
+    amount(on_a_fast_kernel / if is_debug_kernel() { 3 } else { 1 })
+}
+
 fn factor() -> u32 {
     static FACTOR: OnceLock<u32> = OnceLock::new();
     *FACTOR.get_or_init(|| match std::env::var(VARIABLE) {

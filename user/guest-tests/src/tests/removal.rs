@@ -12,7 +12,7 @@ use kpipe::{BottomHalf, Carrier};
 use kpipe_abi::uapi::Transport;
 use nix::poll::PollFlags;
 
-use crate::harness::amount;
+use crate::harness::{amount, amount_of_heavy};
 use crate::tools::actor::wait_until;
 use crate::tools::carry::{by, each_of, name, pair, posted, set, transfer};
 use crate::tools::edu::{bind_all, unbind_all, Way};
@@ -367,7 +367,7 @@ fn load(q: &Queue, flags: OFlag, is_over: &Arc<AtomicBool>, moved: &Arc<AtomicU6
 
 fn a_thousand_unbinds_under_load_harm_nothing(q: &Queue) {
     let transports = each_of(&[Carrier::Doorbell]);
-    let rounds = amount(1000);
+    let rounds = amount_of_heavy(1000);
     for (n, transport) in transports.iter().enumerate() {
         let transport = if n % 2 == 0 {
             *transport

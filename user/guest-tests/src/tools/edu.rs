@@ -94,7 +94,9 @@ pub fn unbind(slot: &str) {
 /// only counts (`enable_cnt`). Otherwise it looks up the interrupt line whenever the driver comes or goes, and to
 /// interpret ACPI's table of them takes ten seconds there. What the driver itself does is the same.
 fn keep_enabled(slot: &str) {
-    let count = PathBuf::from("/sys/bus/pci/devices").join(slot).join("enable");
+    let count = PathBuf::from("/sys/bus/pci/devices")
+        .join(slot)
+        .join("enable");
     let is_disabled = fs::read_to_string(&count).is_ok_and(|text| text.trim_end() == "0");
     if is_disabled && is_debug_kernel() {
         fs::write(&count, "1").unwrap_or_else(|e| panic!("enable {slot}: {e}"));
