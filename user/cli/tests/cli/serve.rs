@@ -11,6 +11,7 @@ use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Where a host without the module can listen.
 const STREAMS: [&str; 4] = ["tcp:127.0.0.1:0", "tcp:[::1]:0", "unix:socket", "fifo:a,b"];
@@ -279,4 +280,26 @@ fn a_client_without_a_server_says_why() {
     ]
     .concat();
     assert_fails(&place.run(&args), 1, &["within 0.05 s"]);
+}
+
+/// A server that always has one more byte to say is as late as one that says nothing.
+#[test]
+fn an_answer_that_drips_is_late() {
+    let place = Place::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            std::thread::spawn(move || {
+                while client.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+    });
+    for command in [["echo", &address, "text"], ["http", &address, "/file"]] {
+        let args = [&["client"], &command[..], &["--timeout", "300ms"]].concat();
+        assert_fails(&place.run(&args), 1, &["within 0.3 s"]);
+    }
 }

@@ -112,6 +112,25 @@ fn processes_are_collected_though_the_parent_ignored_their_end() {
     }
 }
 
+/// Killed, so that it can tell nobody.
+#[test]
+fn processes_end_with_a_server_that_is_killed() {
+    each(&["fork-wait", "fork"], |model| {
+        let place = Place::new();
+        let options = ["--timeout", "0s"];
+        let server = Server::start(&place, "echo", model, "unix:s", &options);
+        let mut client = server.connect();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        let children = server.children();
+        assert_eq!(children.len(), 1, "{model}");
+        server.signal(Signal::SIGKILL);
+        server.ended();
+        until("its process has ended", || has_ended(children[0]));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "{model}");
+    });
+}
+
 #[test]
 fn a_hangup_opens_the_log_and_the_root_again() {
     each(&MODELS, |model| {

@@ -79,17 +79,24 @@ impl Server {
 
     /// Descriptors that are open in it, and processes that it has, dead ones too.
     pub fn belongings(&self) -> (usize, usize) {
-        let pid = self.pid;
-        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.pid))
             .unwrap()
             .count();
-        let mut children = 0;
-        for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        (descriptors, self.children().len())
+    }
+
+    /// The processes that it has, dead ones too.
+    pub fn children(&self) -> Vec<i32> {
+        let mut children = Vec::new();
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap() {
             let list = thread.unwrap().path().join("children");
             let list = std::fs::read_to_string(list).unwrap_or_default();
-            children += list.split_whitespace().count();
+            children.extend(
+                list.split_whitespace()
+                    .map(|pid| pid.parse::<i32>().unwrap()),
+            );
         }
-        (descriptors, children)
+        children
     }
 
     pub fn threads(&self) -> usize {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use kpipe::{BottomHalf, Carrier};
-use kpipe_abi::uapi;
+use kpipe_abi::uapi::{self, Transport};
 use nix::poll::PollFlags;
 
 use crate::harness::{amount, patience};
@@ -30,6 +30,8 @@ pub const TESTS: &[Test] = &[
     ours!(a_signal_ends_a_drain).sets_transport(),
     ours!(a_drain_goes_on_after_a_signal_with_restart).sets_transport(),
     ours!(drain_with_an_argument_is_einval).sets_transport(),
+    says("A write that is not posted waits for its own bytes, and for nobody else's."),
+    ours!(a_write_does_not_wait_for_the_bytes_of_another).sets_transport(),
     says(
         "What is on its way moves along when the queue is resized, up to 1 MiB; above that: EBUSY.",
     ),
@@ -97,6 +99,25 @@ fn drain_returns_at_once_where_nothing_is_on_its_way(q: &Queue) {
     for end in [&reader, &writer, &observer] {
         expect("drain of an empty timer", end.drain(), Ok(()));
     }
+}
+
+fn a_write_does_not_wait_for_the_bytes_of_another(q: &Queue) {
+    signals::handle(After::Fail);
+    let one_by_one = Transport {
+        flags: 0,
+        bytes_per_tick: 1,
+        ..slow(patience(SLOW_TICK))
+    };
+    let (reader, writer) = pair(q, one_by_one);
+    let other = writer.clone();
+    let short = Actor::asleep_in(Call::Write, "short", move || writer.write(b"a"));
+    // More than anybody waits for.
+    let long = Actor::asleep_in(Call::Write, "long", move || other.write(&pattern(5000)));
+    expect("short write", short.join(), Ok(1));
+    expect("queued then", reader.queued(), 1);
+    // They are on their way whatever becomes of the wait.
+    long.signal(signals::INTERRUPT);
+    expect("long write", long.join(), Ok(5000));
 }
 
 fn drain_does_not_wait_for_a_reader(q: &Queue) {
