@@ -2,7 +2,7 @@
 
 //! What packets must not do to those who wait, look or read much at the same time.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,11 @@ use kpipe_abi::uapi::{self, PIPE_BUF_BYTES};
 use nix::fcntl::{splice, SpliceFFlags};
 
 use crate::harness::amount;
+use crate::tools::memory::{Mapping, Page, PAGE_BYTES};
+use crate::tools::page_fault::Trap;
 use crate::tools::prelude::*;
 use crate::tools::subject::observe;
+use crate::tools::{needs, raw};
 
 /// The table.
 pub const TESTS: &[Test] = &[
@@ -23,6 +26,8 @@ pub const TESTS: &[Test] = &[
     each!(a_writer_that_waits_goes_on_after_the_first_packet),
     says("Who asks is answered while the last end closes."),
     ours!(the_bytes_are_never_less_than_none),
+    says("Who looks does not wait for a page that somebody else waits for."),
+    ours!(a_look_does_not_wait_for_a_copy).needs(needs::userfaultfd),
     says("splice(2) into packets does not wait where it must not."),
     ours!(a_nonblocking_splice_into_packets_returns),
     ours!(a_splice_waits_no_longer_than_the_limit),
@@ -83,6 +88,25 @@ fn the_bytes_are_never_less_than_none(q: &Queue) {
     }
     is_over.store(true, Ordering::Relaxed);
     part.join();
+}
+
+/// IOC_INFO and fdinfo, while a reader waits for its buffer with the lock of its side.
+fn a_look_does_not_wait_for_a_copy(q: &Queue) {
+    let (reader, writer) = q.pair();
+    as_packets(&writer).write_all(b"abc");
+    let memory = Mapping::of(&[Page::Open]);
+    let mut trap = Trap::set(&memory, 0);
+    let span = memory.all();
+    let stuck = Actor::start("reader", move || raw::read(reader.as_fd(), span));
+    trap.wait_for_fault();
+    let look = Actor::start("look", move || {
+        let fdinfo = format!("/proc/self/fdinfo/{}", writer.as_raw_fd());
+        let fdinfo = std::fs::read_to_string(fdinfo).expect("fdinfo");
+        (writer.info().queued_bytes > 0, fdinfo.contains("queued"))
+    });
+    expect("IOC_INFO, fdinfo", look.join(), (true, true));
+    trap.release(&[0; PAGE_BYTES]);
+    expect("read", stuck.join(), Ok(3));
 }
 
 /// A full pipe to splice from.
