@@ -305,7 +305,9 @@ fn a_queue_whose_lock_is_held_holds_up_nobody(q: &Queue) {
     let (end, span) = (reader.clone(), memory.all());
     let stuck = Actor::start("reader", move || raw::read(end.as_fd(), span));
     trap.wait_for_fault();
-    let resizer = Actor::start("resizer", move || writer.resize(1 << 17));
+    // The queue hears of it when the resize is over. Until then its writer is there, or a read would see the end of file.
+    let end = writer.clone();
+    let resizer = Actor::start("resizer", move || end.resize(1 << 17));
     resizer.wait_stuck_in(Call::Ioctl);
     let other = Actor::asleep_in(Call::Read, "other reader", move || other_reader.read(9));
     Actor::start("unbinder", unbind_all).join();
