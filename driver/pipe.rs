@@ -173,8 +173,6 @@ impl Pipe {
 
     /// Wakes all who read, write, poll or listen.
     fn tell_everybody(&self) {
-        // It is no arrival that wakes them.
-        self.woken_ns.store(0, Relaxed);
         self.readable.wake_all();
         self.writable.wake_all();
         self.data_listeners.notify(Event::Data);

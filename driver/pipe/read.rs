@@ -179,9 +179,16 @@ impl Pipe {
             match self.sleep_for_data(&mut deadline, |_| {}) {
                 Sleep::Interrupted => return Err(deadline.interrupted()),
                 Sleep::TimedOut => return Err(EAGAIN),
-                // This task takes nothing yet, so the wakeup is passed on at once.
-                Sleep::Woken if self.ring.has_data() => self.readable.wake_one(DATA),
-                Sleep::Woken | Sleep::NotNeeded => {}
+                Sleep::Woken => {
+                    if self.ring.is_carried() {
+                        self.note_awake();
+                    }
+                    // This task takes nothing yet, so the wakeup is passed on at once.
+                    if self.ring.has_data() {
+                        self.readable.wake_one(DATA);
+                    }
+                }
+                Sleep::NotNeeded => {}
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kpipe::{BottomHalf, Carrier};
 use kpipe_abi::uapi::Transport;
+use nix::fcntl::{splice, SpliceFFlags};
 
 use crate::harness::amount;
 use crate::tools::actor::wait_until;
@@ -64,7 +65,48 @@ pub const TESTS: &[Test] = &[
     plain!(an_interrupt_of_another_device_is_not_ours)
         .sets_transport()
         .needs(needs::edu_and_two_processors),
+    says("Each wakeup of a reader by an arrival is measured, also if the writer leaves before it runs."),
+    ours!(each_wakeup_is_measured).sets_transport(),
+    ours!(the_wakeup_of_a_splice_is_measured).sets_transport(),
 ];
+
+/// `echo`: a reader that sleeps is woken by an arrival, and then by the close, before it runs. How often `read` was
+/// woken by arrivals, as the last two stages have it.
+fn wakeups_measured(q: &Queue, call: Call, read: fn(&End)) -> (u64, u64) {
+    let (reader, writer) = pair(q, by(Carrier::Timer, BottomHalf::Bh));
+    kpipe_abi::reset_counters(&writer).expect("reset");
+    let end = reader.clone();
+    let part = Actor::asleep_in(call, "reader", move || read(&end));
+    writer.write_all(b"hello");
+    drop(writer);
+    part.join();
+    let [.., wakeup, awake] = kpipe_abi::stages(&reader).expect("KPIPE_IOC_STAGES").stages;
+    (wakeup.count, awake.count)
+}
+
+fn each_wakeup_is_measured(q: &Queue) {
+    for _ in 0..amount(40) {
+        let read = |end: &End| expect("read", end.read(9), Ok(b"hello".to_vec()));
+        expect(
+            "wakeup, awake",
+            wakeups_measured(q, Call::Read, read),
+            (1, 1),
+        );
+    }
+}
+
+fn the_wakeup_of_a_splice_is_measured(q: &Queue) {
+    let splice = |end: &End| {
+        let (_kept, to) = nix::unistd::pipe().expect("pipe");
+        let moved = splice(end, None, to, None, 9, SpliceFFlags::empty());
+        expect("splice", moved, Ok(5));
+    };
+    expect(
+        "wakeup, awake",
+        wakeups_measured(q, Call::Splice, splice),
+        (1, 1),
+    );
+}
 
 fn doorbells() -> Vec<Transport> {
     each_of(&[Carrier::Doorbell])
