@@ -21,7 +21,8 @@ use std::time::Instant;
 ///
 /// All on one queue, which must not be in use, over the PCI device's doorbell; the direct transport,
 /// without any interrupt, is what they are compared with. Streams take turns over several rounds, and
-/// what is shown of them are medians of the rounds' ratios.
+/// what is shown of them are medians of the rounds' ratios. It takes some minutes; interrupted, it leaves the queue
+/// with the transport of that moment.
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

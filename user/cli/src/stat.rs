@@ -34,7 +34,7 @@ pub struct Args {
     watch: Option<Duration>,
 
     /// Show how long the stages of the requests took instead: the times that half of them and 99 % do
-    /// not exceed, and the longest. Queues without a transport have none
+    /// not exceed (up to an eighth more), and the longest. A direct queue has only zeros
     #[arg(short, long)]
     stages: bool,
 
@@ -97,8 +97,23 @@ fn look(args: &Args, queues: &[Queue]) -> Result<String> {
             monitor.transport()?,
         ))
     };
-    let seen: Vec<QueueJson> = queues.iter().map(look_at).collect::<Result<_>>()?;
-    render(&seen, args.json)
+    render(&each(queues, look_at)?, args.json)
+}
+
+/// What `look` sees of each queue. One whose device has gone tells nothing until its last close: this is said, and the
+/// others are shown.
+fn each<T>(queues: &[Queue], look: impl Fn(&Queue) -> kpipe::Result<T>) -> Result<Vec<T>> {
+    let mut seen = Vec::new();
+    for queue in queues {
+        match look(queue) {
+            Ok(one) => seen.push(one),
+            Err(error @ kpipe::Error::DeviceGone { .. }) if queues.len() > 1 => {
+                eprintln!("kpipe: {error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(seen)
 }
 
 fn render(queues: &[QueueJson], json: bool) -> Result<String> {

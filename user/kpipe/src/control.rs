@@ -56,7 +56,8 @@ pub trait Control: AsFd {
     /// Says who carries the bytes from now on, for everybody who has the queue open.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`], [`Error::NoDevice`], [`Error::TransportNotPermitted`], [`Error::NoSuchTransport`].
+    /// [`Error::NotEmpty`], [`Error::NoDevice`], [`Error::TransportNotPermitted`], [`Error::NoThread`],
+    /// [`Error::NoSuchTransport`].
     fn set_transport(&self, transport: Transport) -> Result<()> {
         kpipe_abi::set_transport(self, transport.to_uapi())
             .map_err(|errno| Error::of_transport(self.queue(), errno))

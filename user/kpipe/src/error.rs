@@ -42,6 +42,12 @@ pub enum Error {
         /// The queue asked for.
         queue: Queue,
     },
+    /// The device that carried it was unbound or pulled out, and not everybody has closed it since.
+    #[error("{queue}: its device is gone: whoever has it open gets the same, and it is as new after the last close")]
+    DeviceGone {
+        /// The queue asked for.
+        queue: Queue,
+    },
     /// Opened for writing with [`Wait::Never`], and nobody has it open for reading (`ENXIO`).
     #[error("{queue}: nobody has it open for reading: start a reader first, for example `kpipe recv {queue}`")]
     NoReader {
@@ -106,8 +112,14 @@ pub enum Error {
         /// The queue.
         queue: Queue,
     },
-    /// The settings of a transport are out of bounds, or do not go together.
-    #[error("{queue}: no such transport: a tick is at most {} s, and a timer has no thread as its bottom half", uapi::MAX_TICK_NS / 1_000_000_000)]
+    /// The timer, which has no interrupt of its own, with a thread for it.
+    #[error("{queue}: a timer has no thread as its bottom half: take bh, work or hard")]
+    NoThread {
+        /// The queue.
+        queue: Queue,
+    },
+    /// The settings of a transport are out of bounds.
+    #[error("{queue}: no such transport: a tick is longer than {} s, or this kernel knows less than this program", uapi::MAX_TICK_NS / 1_000_000_000)]
     NoSuchTransport {
         /// The queue.
         queue: Queue,
@@ -127,8 +139,8 @@ pub enum Error {
 impl Error {
     /// An open(2) of `queue` failed.
     pub(crate) fn of_open(queue: &Queue, wait: Wait, errno: Errno) -> Self {
+        let is_node_of_ours = queue.index().is_some() || *queue == Queue::clone_node();
         let queue = queue.clone();
-        let is_node_of_ours = queue.index().is_some();
         match errno {
             // A node without its driver, or no node: made by hand, or left by another module.
             Errno::ENOENT | Errno::ENXIO | Errno::ENODEV if is_node_of_ours && !is_loaded() => {
@@ -140,6 +152,7 @@ impl Error {
             },
             Errno::ENOENT => Self::NotFound { queue },
             Errno::EACCES | Errno::EPERM => Self::PermissionDenied { queue },
+            Errno::ENODEV if is_node_of_ours => Self::DeviceGone { queue },
             Errno::ENXIO if wait == Wait::Never => Self::NoReader { queue },
             source => Self::Io {
                 queue,
@@ -188,7 +201,8 @@ impl Error {
             Errno::EBUSY => Self::NotEmpty { queue: is_of },
             Errno::ENODEV => Self::NoDevice { queue: is_of },
             Errno::EPERM => Self::TransportNotPermitted { queue: is_of },
-            Errno::EINVAL | Errno::EOPNOTSUPP => Self::NoSuchTransport { queue: is_of },
+            Errno::EOPNOTSUPP => Self::NoThread { queue: is_of },
+            Errno::EINVAL => Self::NoSuchTransport { queue: is_of },
             errno => Self::of_call(queue, "transport", errno),
         }
     }

@@ -29,7 +29,7 @@ use transfer::Transfer;
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The file to send [default: /boot/vmlinuz, the running kernel's image in the VM]
+    /// The file to send [default: /boot/vmlinuz, the kernel's image, which `make run` brings into the VM]
     input: Option<PathBuf>,
 
     /// Number, name or path of the queue, or path of a FIFO to see the same there

@@ -2,6 +2,7 @@
 
 //! `kpipe stat --stages`: how long each stage of the requests on a queue took.
 
+use super::each;
 use crate::failure::{Failure, Result};
 use crate::terminal::{Align, Table};
 use crate::units::{micros, thousands};
@@ -24,7 +25,7 @@ pub fn show(queues: &[Queue], json: bool) -> Result<String> {
         let stages = queue.monitor()?.stages()?;
         Ok(QueueStages::new(queue, &stages))
     };
-    let seen: Vec<QueueStages> = queues.iter().map(look).collect::<Result<_>>()?;
+    let seen = each(queues, look)?;
     if json {
         let text = serde_json::to_string(&seen).map_err(Failure::io("JSON"))?;
         return Ok(text + "\n");

@@ -73,7 +73,7 @@ Exit status: that of COMMAND, 128+N if signal N ended it; 125 if `kpipe trace` i
 COMMAND could not be run, 127 if it was not found, 2 for wrong usage.
 
 Examples:
-  kpipe trace -- sh -c 'cat /dev/kpipe0 & sleep 1; echo hello > /dev/kpipe0; wait'
+  kpipe trace -- sh -c 'kpipe recv 0 & { sleep 1; echo hello; } > /dev/kpipe0; wait'
   kpipe trace --all -- kpipe bench --only kpipe,ping-pong --scale 0.01
   kpipe trace --request 17 --svg request.svg -- COMMAND
   kpipe trace --json -o trace.json -- COMMAND";
