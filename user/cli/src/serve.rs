@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
 
-    /// Detach from the terminal, and return when the server is ready
+    /// Detach from the terminal, and return when the server is ready; needs --log
     #[arg(short, long, requires = "log")]
     daemon: bool,
 
