@@ -42,8 +42,8 @@ pub enum Error {
         /// The queue asked for.
         queue: Queue,
     },
-    /// The device that carried it was unbound or pulled out, and not everybody has closed it since.
-    #[error("{queue}: its device is gone: whoever has it open gets the same, and it is as new after the last close")]
+    /// Its transport needs a device that is not there, or was there while it is still open for somebody.
+    #[error("{queue}: its device is gone: bind one to the driver, or set another transport, once nobody has the queue open")]
     DeviceGone {
         /// The queue asked for.
         queue: Queue,

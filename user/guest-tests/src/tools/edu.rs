@@ -92,7 +92,8 @@ pub fn unbind(slot: &str) {
 
 /// On a debug kernel: leaves the device enabled, so that the driver finds it so from now on, and the core of PCI
 /// only counts (`enable_cnt`). Otherwise it looks up the interrupt line whenever the driver comes or goes, and to
-/// interpret ACPI's table of them takes ten seconds there. What the driver itself does is the same.
+/// interpret ACPI's table of them takes ten seconds there. What the driver itself does is the same;
+/// that a device it has left can no longer do DMA by itself is left to the stock kernel.
 fn keep_enabled(slot: &str) {
     let count = PathBuf::from("/sys/bus/pci/devices")
         .join(slot)
